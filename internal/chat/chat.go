@@ -34,7 +34,7 @@ func (s Status) Valid() bool { return s == Waiting || s == Pending || s == Runni
 
 // Chat is the row that says who owns a chat and what it waits for. Its messages are kept apart.
 type Chat struct {
-	Number   Number          `json:"-"`
+	Number   Number          `json:"number"`
 	ID       ID              `json:"id"`
 	Tenant   string          `json:"tenant"`
 	Title    string          `json:"title"`
@@ -51,7 +51,7 @@ type Chat struct {
 	// Epoch is the fencing token: it rises with every change of owner and with every voided attempt.
 	Epoch int64 `json:"epoch"`
 	// Void is the highest epoch whose partial was voided by a retry of the model call.
-	Void      int64      `json:"-"`
+	Void      int64      `json:"void_epoch,omitempty"`
 	Worker    *WorkerID  `json:"worker"`
 	ClaimedAt *time.Time `json:"claimed_at"`
 
@@ -63,7 +63,7 @@ type Chat struct {
 	Recoveries int `json:"recoveries"`
 
 	// InterruptTurn is the turn that somebody asked to stop, zero for none.
-	InterruptTurn int        `json:"-"`
+	InterruptTurn int        `json:"interrupt_turn,omitempty"`
 	Queued        int        `json:"queued"`
 	LastError     *TurnError `json:"last_error"`
 	CreatedAt     time.Time  `json:"created_at"`
@@ -82,7 +82,7 @@ func (c Chat) MarshalJSON() ([]byte, error) {
 	if len(c.Metadata) == 0 {
 		c.Metadata = json.RawMessage("{}")
 	}
-	return json.Marshal(struct {
+	return Marshal(struct {
 		row
 		InterruptRequested bool `json:"interrupt_requested"`
 	}{row(c), c.InterruptRequested()})

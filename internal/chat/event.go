@@ -13,6 +13,8 @@ const (
 	DeletedEvent EventType = "deleted"
 	DeltaEvent   EventType = "delta"
 	RetryEvent   EventType = "retry"
+	// VoidEvent is never published: a Transcript makes it when what was shown of an uncommitted step is void.
+	VoidEvent EventType = "void"
 )
 
 // Event is one live event of a chat. What the owner streams (delta, retry) is ordered by Epoch and Seq, seq rising by one within an
@@ -34,7 +36,8 @@ type Event struct {
 	Worker  *WorkerID `json:"worker,omitempty"`
 	Reason  string    `json:"reason,omitempty"`
 	Message *Message  `json:"message,omitempty"`
-	// MessageID stands for a message that is too large for an event, or was removed.
+	// MessageID is the message's id: of one too large for an event, of one removed, and in a status event the last one that the
+	// transition wrote.
 	MessageID int64      `json:"message_id,omitempty"`
 	Delta     *Delta     `json:"delta,omitempty"`
 	Retry     *RetryNote `json:"retry,omitempty"`
@@ -95,6 +98,9 @@ func (o Outcome) Events(reason string) []Event {
 	if o.Changed {
 		e := base
 		e.Type, e.Status, e.Worker, e.Reason = StatusEvent, c.Status, c.Worker, reason
+		if n := len(o.Messages); n > 0 {
+			e.MessageID = *o.Messages[n-1].ID
+		}
 		events = append(events, e)
 	}
 	return events

@@ -174,6 +174,9 @@ type Beats interface {
 type Doorbell interface {
 	// Dispatch puts "look at this chat" on the bus and returns when the stream has it.
 	Dispatch(ctx context.Context, id ID, begun bool) error
+	// Ring is Dispatch without waiting: a publish that asks for no ack. It never blocks on a bus that is down; the sweeper
+	// repairs what was lost.
+	Ring(id ID, begun bool)
 	// Look tells a worker to look at one of its chats now. Best effort: the beat repairs it.
 	Look(worker WorkerID, id ID)
 	// Purge removes what the streams hold of a deleted chat.

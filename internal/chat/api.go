@@ -1,0 +1,88 @@
+package chat
+
+import "encoding/json"
+
+// The requests and replies of the API, the same over NATS and HTTP (CONTRACT section 2). Unknown fields are refused.
+type (
+	// CreateRequest makes a chat, and opens its first turn if it brings a message.
+	CreateRequest struct {
+		ID       ID              `json:"id,omitempty"`
+		Tenant   string          `json:"tenant,omitempty"`
+		Title    string          `json:"title,omitempty"`
+		Model    string          `json:"model,omitempty"`
+		System   string          `json:"system,omitempty"`
+		Metadata json.RawMessage `json:"metadata,omitempty"`
+		Message  *FirstMessage   `json:"message,omitempty"`
+	}
+	// FirstMessage comes with a creation.
+	FirstMessage struct {
+		Text     *string `json:"text,omitempty"`
+		Parts    []Part  `json:"parts,omitempty"`
+		ClientID string  `json:"client_id,omitempty"`
+	}
+	// CreateReply has the message if the request had one.
+	CreateReply struct {
+		Chat    Chat     `json:"chat"`
+		Message *Message `json:"message,omitempty"`
+	}
+	// SendRequest adds a user message.
+	SendRequest struct {
+		Chat     ID      `json:"chat"`
+		Text     *string `json:"text,omitempty"`
+		Parts    []Part  `json:"parts,omitempty"`
+		ClientID string  `json:"client_id,omitempty"`
+		Model    string  `json:"model,omitempty"`
+		Params   *Params `json:"params,omitempty"`
+		Busy     Busy    `json:"busy,omitempty"`
+	}
+	// SendReply says whether the message opened a turn or waits in the queue.
+	SendReply struct {
+		Chat    Chat    `json:"chat"`
+		Message Message `json:"message"`
+		Queued  bool    `json:"queued"`
+	}
+	// ChatRequest names a chat: get, retry, delete.
+	ChatRequest struct {
+		Chat ID `json:"chat"`
+	}
+	// ChatReply is a chat.
+	ChatReply struct {
+		Chat Chat `json:"chat"`
+	}
+	// MessagesRequest pages through the transcript, oldest first; After is exclusive.
+	MessagesRequest struct {
+		Chat  ID    `json:"chat"`
+		After int64 `json:"after,omitempty"`
+		Limit int   `json:"limit,omitempty"`
+	}
+	// MessagesReply says in Next after which id to go on, if there is more.
+	MessagesReply struct {
+		Messages []Message `json:"messages"`
+		Next     int64     `json:"next,omitempty"`
+	}
+	// ListRequest pages through chats, newest first; Cursor is the Next of the page before.
+	ListRequest struct {
+		Status Status `json:"status,omitempty"`
+		Tenant string `json:"tenant,omitempty"`
+		Limit  int    `json:"limit,omitempty"`
+		Cursor string `json:"cursor,omitempty"`
+	}
+	// ListReply is a page of chats.
+	ListReply struct {
+		Chats []Chat `json:"chats"`
+		Next  string `json:"next,omitempty"`
+	}
+	// InterruptRequest stops the current turn, or only the named one.
+	InterruptRequest struct {
+		Chat ID  `json:"chat"`
+		Turn int `json:"turn,omitempty"`
+	}
+	// WorkersRequest has no fields.
+	WorkersRequest struct{}
+	// WorkersReply lists the registered replicas.
+	WorkersReply struct {
+		Workers []Worker `json:"workers"`
+	}
+	// DeleteReply is empty.
+	DeleteReply struct{}
+)

@@ -1,0 +1,66 @@
+package chat
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"unicode/utf8"
+)
+
+// Marshal is json.Marshal without the escaping of < > & for HTML, which would make a text of 256 KiB grow sixfold and no longer
+// fit a NATS message.
+func Marshal(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}
+
+// Unmarshal reads exactly one JSON value into v and refuses unknown fields. Its errors are refusals that name the field.
+// An empty payload is read as {}.
+func Unmarshal(raw []byte, v any) error {
+	if len(bytes.TrimSpace(raw)) == 0 {
+		raw = []byte("{}")
+	}
+	if !utf8.Valid(raw) {
+		return Errorf(Invalid, "", "the request is not valid UTF-8")
+	}
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(v); err != nil {
+		return malformed(err)
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return Errorf(Malformed, "", "the request has something after its JSON object")
+	}
+	return nil
+}
+
+func malformed(err error) error {
+	var wrongType *json.UnmarshalTypeError
+	if errors.As(err, &wrongType) {
+		return Errorf(Malformed, wrongType.Field, "%s must be %s, not %s", orRequest(wrongType.Field), wrongType.Type, wrongType.Value)
+	}
+	return Errorf(Malformed, "", "the request is not what is expected here: %s", trimJSON(err))
+}
+
+func orRequest(field string) string {
+	if field == "" {
+		return "the request"
+	}
+	return field
+}
+
+func trimJSON(err error) string {
+	const longest = 200
+	s := fmt.Sprint(err)
+	if len(s) > longest {
+		s = s[:longest] + "…"
+	}
+	return s
+}

@@ -1,0 +1,246 @@
+package chat
+
+// Transcript is what one watcher knows of a chat. It turns snapshots and live events, which may be lost, repeated, late or out of
+// order, into a stream of events that is in order, without gaps or repeats, and ends with what Postgres holds (I10).
+//
+// It is not safe for concurrent use.
+type Transcript struct {
+	chat   Chat
+	known  bool
+	gone   bool
+	lastID int64
+	// failed is the error message that ended the open turn, which a Retry removes.
+	failed *Message
+
+	// epoch and seq say how far the owner's stream was followed; shown are the chunks of the open step that were emitted.
+	epoch int64
+	seq   int64
+	shown int
+	// blind means that deltas were lost and could not be had from the owner: the rest of this attempt is not shown live, the committed
+	// message brings it.
+	blind bool
+}
+
+// Chat is the row as far as it is known.
+func (t *Transcript) Chat() Chat { return t.chat }
+
+// After is the id after which a snapshot has to bring messages.
+func (t *Transcript) After() int64 { return t.lastID }
+
+// Apply takes one live event and returns what is new in it. A true says that something is missing: read a snapshot.
+func (t *Transcript) Apply(e Event) ([]Event, bool) {
+	switch {
+	case !t.known || t.replaced(Chat{Number: e.Number}):
+		return nil, true
+	case e.Number < t.chat.Number || t.gone:
+		return nil, false
+	}
+	switch e.Type {
+	case DeltaEvent:
+		return t.delta(e)
+	case MessageEvent:
+		return t.message(e)
+	case RemovedEvent:
+		return t.removed(e)
+	case StatusEvent:
+		return t.status(e)
+	case RetryEvent:
+		return t.retry(e)
+	case DeletedEvent:
+		t.gone = true
+		return []Event{e}, false
+	default:
+		return nil, false
+	}
+}
+
+func (t *Transcript) delta(e Event) ([]Event, bool) {
+	if e.Epoch < t.epoch || (e.Epoch == t.epoch && e.Seq <= t.seq) {
+		return nil, false
+	}
+	out := t.raise(e)
+	if e.Seq == 1 {
+		t.blind = false // nothing of this epoch can be missing
+	}
+	if e.Seq != t.seq+1 {
+		if t.blind {
+			t.seq = e.Seq
+			return out, false
+		}
+		return out, true
+	}
+	t.seq = e.Seq
+	if t.blind || t.stale(e.Turn, e.Step) {
+		return out, false
+	}
+	t.shown++
+	return append(out, e), false
+}
+
+// stale reports whether the committed messages already have that step.
+func (t *Transcript) stale(turn, step int) bool {
+	return turn < t.chat.Turn || (turn == t.chat.Turn && step < t.chat.Step)
+}
+
+// raise follows the owner into a higher epoch: what was shown of an uncommitted step is void, and watchers are told.
+func (t *Transcript) raise(e Event) []Event {
+	if e.Epoch <= t.epoch {
+		return nil
+	}
+	had := t.shown > 0
+	t.epoch, t.seq, t.shown, t.blind = e.Epoch, 0, 0, false
+	if !had {
+		return nil
+	}
+	void := e
+	void.Type, void.Delta, void.Message, void.Retry, void.Seq = VoidEvent, nil, nil, nil, 0
+	return []Event{void}
+}
+
+func (t *Transcript) retry(e Event) ([]Event, bool) {
+	if e.Epoch <= t.epoch {
+		return nil, false
+	}
+	return append(t.raise(e), e), false
+}
+
+func (t *Transcript) message(e Event) ([]Event, bool) {
+	if e.MessageID <= t.lastID {
+		return nil, false
+	}
+	if e.Message == nil {
+		return nil, true
+	}
+	return t.take(e), false
+}
+
+// take adds a committed message.
+func (t *Transcript) take(e Event) []Event {
+	m := e.Message
+	var out []Event
+	if t.failed != nil && t.failed.Turn == m.Turn {
+		out = append(out, t.remove(e))
+	}
+	t.lastID = *m.ID
+	if m.Role == Assistant {
+		out = append(out, t.raise(Event{Epoch: e.Epoch, Number: e.Number, Chat: e.Chat, Turn: e.Turn, Step: e.Step, Version: e.Version, At: e.At})...)
+		t.shown, t.blind = 0, false
+	}
+	if m.Finish == Failed {
+		t.failed = m
+	} else if m.Role == User {
+		t.failed = nil
+	}
+	return append(out, e)
+}
+
+func (t *Transcript) removed(e Event) ([]Event, bool) {
+	if t.failed == nil || *t.failed.ID != e.MessageID {
+		return nil, e.MessageID > t.lastID
+	}
+	return []Event{t.remove(e)}, false
+}
+
+func (t *Transcript) remove(e Event) Event {
+	gone := e
+	gone.Type, gone.Message, gone.MessageID = RemovedEvent, nil, *t.failed.ID
+	t.failed = nil
+	return gone
+}
+
+// status takes a row's change. One that is not the next, or that speaks of a message that did not come, means that events were lost.
+func (t *Transcript) status(e Event) ([]Event, bool) {
+	if e.Version <= t.chat.Version {
+		return nil, false
+	}
+	if e.Version != t.chat.Version+1 || e.MessageID > t.lastID {
+		return nil, true
+	}
+	out := t.raise(e)
+	t.chat.Version, t.chat.Status, t.chat.Worker = e.Version, e.Status, e.Worker
+	t.chat.Turn, t.chat.Step, t.chat.Epoch = e.Turn, e.Step, e.Epoch
+	return append(out, e), false
+}
+
+// replaced reports whether the row is of another chat, made under the same id after this one was deleted.
+func (t *Transcript) replaced(c Chat) bool { return t.chat.Number != 0 && c.Number > t.chat.Number }
+
+// Reset takes a snapshot that has everything after After, and returns what is new in it.
+func (t *Transcript) Reset(s Snapshot) []Event {
+	c := s.Chat
+	if t.known && (c.Number < t.chat.Number || (c.Number == t.chat.Number && c.Version < t.chat.Version)) {
+		return nil // an older read that was overtaken by events
+	}
+	if t.replaced(c) {
+		old := t.chat
+		*t = Transcript{}
+		return append([]Event{{Type: DeletedEvent, Chat: old.ID, Number: old.Number, Turn: old.Turn, Version: old.Version, Epoch: old.Epoch}}, t.Reset(s)...)
+	}
+	t.chat.Number = c.Number
+	var out []Event
+	base := Event{Chat: c.ID, Number: c.Number, Turn: c.Turn, Version: c.Version, Epoch: c.Epoch, Step: c.Step, At: c.UpdatedAt}
+	for i := range s.Messages {
+		m := &s.Messages[i]
+		if m.ID == nil || *m.ID <= t.lastID {
+			continue
+		}
+		e := base
+		e.Type, e.Message, e.MessageID, e.Turn, e.Step, e.Epoch = MessageEvent, m, *m.ID, m.Turn, m.Step, m.Epoch
+		out = append(out, t.take(e)...)
+	}
+	if t.failed != nil && t.failed.Turn == c.Turn && c.Status != Parked {
+		out = append(out, t.remove(base))
+	}
+	if s.Next != 0 {
+		return out // more pages follow; the row is taken with the last one
+	}
+	out = append(out, t.raise(base)...)
+	if !t.known || c.Version != t.chat.Version {
+		e := base
+		e.Type, e.Status, e.Worker, e.Seq = StatusEvent, c.Status, c.Worker, 0
+		out = append(out, e)
+	}
+	t.chat, t.known = c, true
+	return append(out, t.catchUp(s)...)
+}
+
+// catchUp shows what the owner had streamed of the open step and this watcher has not seen.
+func (t *Transcript) catchUp(s Snapshot) []Event {
+	p := s.Partial
+	if p == nil || !p.Of(s.Chat) || p.Epoch < t.epoch {
+		t.blind = s.Chat.Status == Running
+		return nil
+	}
+	var out []Event
+	base := Event{Type: DeltaEvent, Chat: p.Chat, Number: p.Number, Turn: p.Turn, Version: s.Chat.Version, Epoch: p.Epoch, Step: p.Step}
+	for i, d := range Deltas(p.Parts, p.Chunks) {
+		if i < t.shown {
+			continue
+		}
+		e := base
+		e.Delta, e.Seq = &d, p.Seq-int64(len(p.Chunks)-1-i)
+		out = append(out, e)
+	}
+	t.shown, t.seq, t.blind = max(t.shown, len(p.Chunks)), max(t.seq, p.Seq), false
+	return out
+}
+
+// Deltas cuts parts into the deltas that they were published as. Bytes that chunks do not cover come as one more.
+func Deltas(parts []Part, chunks []int32) []Delta {
+	out := make([]Delta, 0, len(chunks))
+	next := 0
+	for _, p := range parts {
+		if p.Type != TextPart && p.Type != ReasoningPart {
+			continue
+		}
+		for text := p.Text; text != ""; next++ {
+			n := len(text)
+			if next < len(chunks) {
+				n = min(n, int(chunks[next]))
+			}
+			out = append(out, Delta{Kind: DeltaKind(p.Type), Text: text[:n]})
+			text = text[n:]
+		}
+	}
+	return out
+}
