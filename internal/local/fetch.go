@@ -2,7 +2,6 @@ package local
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -42,7 +41,7 @@ func fetchPrograms(ctx context.Context, major int, progress func(string)) (progr
 	if p, ok := programsIn(filepath.Join(target, "bin")); ok {
 		return p, nil
 	}
-	return programs{}, errors.Join(err, errors.New("downloading it failed too"))
+	return programs{}, fmt.Errorf("downloading it failed too: %w", err)
 }
 
 // unpack makes the library download the programs. It can do so only on the way to a running server; that is stopped
@@ -53,7 +52,7 @@ func unpack(version embedded.PostgresVersion, cache, target string) error {
 		return err
 	}
 	defer os.RemoveAll(work)
-	port, err := freePort()
+	port, err := FreePort()
 	if err != nil {
 		return err
 	}
@@ -66,7 +65,7 @@ func unpack(version embedded.PostgresVersion, cache, target string) error {
 		started = database.Stop()
 	}
 	if _, ok := programsIn(filepath.Join(unpacked, "bin")); !ok {
-		return started
+		return fmt.Errorf("no programs that run here: %w", started)
 	}
 	// A temporary folder is nobody else's, and the server may run as somebody else.
 	if err := os.Chmod(unpacked, 0o755); err != nil {

@@ -163,7 +163,7 @@ func (f *folder) initialize(ctx context.Context, from programs, sync bool) error
 		return context.Cause(ctx)
 	}
 	if !cmd.ProcessState.Success() {
-		return fmt.Errorf("initdb failed: %s", strings.TrimSpace(output.String()))
+		return fmt.Errorf("initdb failed: %s", oneLine(output.String()))
 	}
 	return os.Rename(f.join(newDataName), f.join(dataName))
 }

@@ -16,6 +16,9 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
+// natsStartLimit bounds one start: reading a large store back takes seconds.
+const natsStartLimit = time.Minute
+
 // NATSConfig says how StartNATS runs its server.
 type NATSConfig struct {
 	// Listen is host:port. Without a host it is 127.0.0.1; port 0 or -1 takes a free one.
@@ -101,12 +104,13 @@ func (n *NATS) start(ctx context.Context) error {
 		return nil
 	}
 	if n.chosen {
-		port, err := freePort()
+		port, err := FreePort()
 		if err != nil {
 			return err
 		}
 		n.options.Port, n.chosen = port, false
-	} else if err := n.checkPort(); err != nil {
+	}
+	if err := n.checkPort(); err != nil {
 		return err
 	}
 	options := n.options // the server writes into its own
@@ -117,10 +121,14 @@ func (n *NATS) start(ctx context.Context) error {
 	log := &natsLog{logger: n.logger}
 	srv.SetLoggerV2(log, false, false, false)
 	srv.Start()
-	if err := log.fatal(); err != nil || !ready(ctx, srv) {
+	err = log.fatal()
+	if err == nil {
+		err = ready(ctx, srv)
+	}
+	if err != nil {
 		srv.Shutdown()
 		srv.WaitForShutdown()
-		return fmt.Errorf("start nats-server: %w", errors.Join(err, context.Cause(ctx), errors.New("it does not accept connections")))
+		return fmt.Errorf("start nats-server: %w", err)
 	}
 	n.server = srv
 	return nil
@@ -139,13 +147,15 @@ func (n *NATS) checkPort() error {
 	return nil
 }
 
-func ready(ctx context.Context, srv *server.Server) bool {
-	for ctx.Err() == nil {
-		if srv.ReadyForConnections(100 * time.Millisecond) {
-			return true
+func ready(ctx context.Context, srv *server.Server) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, natsStartLimit, errors.New("it does not accept connections"))
+	defer cancel()
+	for !srv.ReadyForConnections(100 * time.Millisecond) {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
 		}
 	}
-	return false
+	return nil
 }
 
 // Stop ends the server. What JetStream holds stays in the store.
@@ -213,5 +223,7 @@ func (l *natsLog) Fatalf(format string, args ...any) {
 	l.say(slog.LevelError, format, args)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.first = errors.Join(l.first, fmt.Errorf(format, args...))
+	if l.first == nil {
+		l.first = fmt.Errorf(format, args...)
+	}
 }

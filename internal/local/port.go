@@ -7,9 +7,9 @@ import (
 	"strconv"
 )
 
-// freePort finds a port of 127.0.0.1 that nobody listens on. It is below the range that systems take for outgoing
+// FreePort finds a port of 127.0.0.1 that nobody listens on. It is below the range that systems take for outgoing
 // connections, so that it can be had again after a restart.
-func freePort() (int, error) {
+func FreePort() (int, error) {
 	const low, high = 20000, 32000
 	for range 100 {
 		port := low + rand.IntN(high-low)

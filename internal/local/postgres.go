@@ -154,7 +154,7 @@ func (p *Postgres) Start(ctx context.Context) error {
 
 func (p *Postgres) startOnce(ctx context.Context) error {
 	if p.port == 0 {
-		port, err := freePort()
+		port, err := FreePort()
 		if err != nil {
 			return err
 		}

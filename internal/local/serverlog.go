@@ -46,7 +46,12 @@ func (l *serverLog) lastFatal() string {
 			return reason
 		}
 	}
-	return strings.Join(lines, "; ")
+	return oneLine(string(text))
+}
+
+// oneLine makes the output of a program fit for an error.
+func oneLine(output string) string {
+	return strings.Join(strings.FieldsFunc(output, func(r rune) bool { return r == '\n' }), "; ")
 }
 
 const (
