@@ -28,6 +28,8 @@ type Event struct {
 	Version int64     `json:"version"`
 	Epoch   int64     `json:"epoch"`
 	Step    int       `json:"step"`
+	// Place numbers the messages of one transition from 1.
+	Place int `json:"place,omitempty"`
 	// Seq numbers deltas from 1 within an epoch; other events carry the last one published.
 	Seq int64     `json:"seq"`
 	At  time.Time `json:"at"`
@@ -91,7 +93,7 @@ func (o Outcome) Events(reason string) []Event {
 	}
 	for i := range o.Messages {
 		e, m := base, o.Messages[i]
-		e.Type, e.Message, e.MessageID = MessageEvent, &m, *m.ID
+		e.Type, e.Message, e.MessageID, e.Place = MessageEvent, &m, *m.ID, i+1
 		e.Turn, e.Step, e.Epoch = m.Turn, m.Step, m.Epoch
 		events = append(events, e)
 	}

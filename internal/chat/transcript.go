@@ -9,8 +9,13 @@ type Transcript struct {
 	known  bool
 	gone   bool
 	lastID int64
+	// place is how many messages of the transition after chat.Version were taken.
+	place int
 	// failed is the error message that ended the open turn, which a Retry removes.
 	failed *Message
+
+	// answered is the last committed assistant message.
+	answered Message
 
 	// epoch and seq say how far the owner's stream was followed; shown are the chunks of the open step that were emitted.
 	epoch int64
@@ -69,6 +74,9 @@ func (t *Transcript) delta(e Event) ([]Event, bool) {
 		}
 		return out, true
 	}
+	if e.Turn > t.chat.Turn || (e.Turn == t.chat.Turn && e.Step > t.chat.Step) {
+		return out, true // a commit before it was lost
+	}
 	t.seq = e.Seq
 	if t.blind || t.stale(e.Turn, e.Step) {
 		return out, false
@@ -79,7 +87,8 @@ func (t *Transcript) delta(e Event) ([]Event, bool) {
 
 // stale reports whether the committed messages already have that step.
 func (t *Transcript) stale(turn, step int) bool {
-	return turn < t.chat.Turn || (turn == t.chat.Turn && step < t.chat.Step)
+	before := func(turn2, step2 int) bool { return turn < turn2 || (turn == turn2 && step < step2) }
+	return before(t.chat.Turn, t.chat.Step) || before(t.answered.Turn, t.answered.Step)
 }
 
 // raise follows the owner into a higher epoch: what was shown of an uncommitted step is void, and watchers are told.
@@ -104,13 +113,16 @@ func (t *Transcript) retry(e Event) ([]Event, bool) {
 	return append(t.raise(e), e), false
 }
 
+// message takes a message of the next transition. One of a later transition, or one that is not the next of its transition, means that events
+// were lost; those of earlier ones are known.
 func (t *Transcript) message(e Event) ([]Event, bool) {
-	if e.MessageID <= t.lastID {
+	switch {
+	case e.MessageID <= t.lastID || e.Version <= t.chat.Version:
 		return nil, false
-	}
-	if e.Message == nil {
+	case e.Version != t.chat.Version+1 || e.Place != t.place+1 || e.Message == nil:
 		return nil, true
 	}
+	t.place++
 	return t.take(e), false
 }
 
@@ -124,7 +136,7 @@ func (t *Transcript) take(e Event) []Event {
 	t.lastID = *m.ID
 	if m.Role == Assistant {
 		out = append(out, t.raise(Event{Epoch: e.Epoch, Number: e.Number, Chat: e.Chat, Turn: e.Turn, Step: e.Step, Version: e.Version, At: e.At})...)
-		t.shown, t.blind = 0, false
+		t.shown, t.blind, t.answered = 0, false, *m
 	}
 	if m.Finish == Failed {
 		t.failed = m
@@ -135,8 +147,11 @@ func (t *Transcript) take(e Event) []Event {
 }
 
 func (t *Transcript) removed(e Event) ([]Event, bool) {
-	if t.failed == nil || *t.failed.ID != e.MessageID {
-		return nil, e.MessageID > t.lastID
+	switch {
+	case e.Version <= t.chat.Version || t.failed == nil:
+		return nil, false
+	case e.Version != t.chat.Version+1:
+		return nil, true
 	}
 	return []Event{t.remove(e)}, false
 }
@@ -157,6 +172,10 @@ func (t *Transcript) status(e Event) ([]Event, bool) {
 		return nil, true
 	}
 	out := t.raise(e)
+	if t.retried(e.Turn, e.Status) {
+		out = append(out, t.remove(e))
+	}
+	t.place = 0
 	t.chat.Version, t.chat.Status, t.chat.Worker = e.Version, e.Status, e.Worker
 	t.chat.Turn, t.chat.Step, t.chat.Epoch = e.Turn, e.Step, e.Epoch
 	return append(out, e), false
@@ -164,6 +183,11 @@ func (t *Transcript) status(e Event) ([]Event, bool) {
 
 // replaced reports whether the row is of another chat, made under the same id after this one was deleted.
 func (t *Transcript) replaced(c Chat) bool { return t.chat.Number != 0 && c.Number > t.chat.Number }
+
+// retried reports whether a row in that turn and status shows that the error message was removed.
+func (t *Transcript) retried(turn int, s Status) bool {
+	return t.failed != nil && t.failed.Turn == turn && s != Parked
+}
 
 // Reset takes a snapshot that has everything after After, and returns what is new in it.
 func (t *Transcript) Reset(s Snapshot) []Event {
@@ -188,7 +212,7 @@ func (t *Transcript) Reset(s Snapshot) []Event {
 		e.Type, e.Message, e.MessageID, e.Turn, e.Step, e.Epoch = MessageEvent, m, *m.ID, m.Turn, m.Step, m.Epoch
 		out = append(out, t.take(e)...)
 	}
-	if t.failed != nil && t.failed.Turn == c.Turn && c.Status != Parked {
+	if t.retried(c.Turn, c.Status) {
 		out = append(out, t.remove(base))
 	}
 	if s.Next != 0 {
@@ -200,7 +224,7 @@ func (t *Transcript) Reset(s Snapshot) []Event {
 		e.Type, e.Status, e.Worker, e.Seq = StatusEvent, c.Status, c.Worker, 0
 		out = append(out, e)
 	}
-	t.chat, t.known = c, true
+	t.chat, t.known, t.place = c, true, 0
 	return append(out, t.catchUp(s)...)
 }
 

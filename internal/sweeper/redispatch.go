@@ -1,0 +1,72 @@
+package sweeper
+
+import (
+	"context"
+	"fmt"
+
+	"processor/internal/chat"
+)
+
+// redispatch publishes again what waits and has no message in the stream. An unknown answer publishes nothing: a healthy backlog must never
+// be published again. On a stream that is new, or was emptied, every pending chat is due at once.
+func (s *Sweeper) redispatch(ctx context.Context, stale []chat.Stale) error {
+	if err := s.noticeNewStream(ctx); err != nil {
+		return err
+	}
+	if len(stale) == 0 {
+		return nil
+	}
+	missing, present, err := s.bus.Missing(ctx, stale)
+	if err != nil {
+		return fmt.Errorf("look for dispatches: %w", err)
+	}
+	published := make([]chat.Number, 0, len(missing))
+	results := make(chan chat.Number, len(missing))
+	each(missing, func(c chat.Stale) {
+		if err := s.bus.Dispatch(ctx, c.Chat, c.Begun); err != nil {
+			s.config.Logger.Warn("not dispatched again yet", "chat", c.Chat, "err", err)
+			return
+		}
+		results <- c.Number
+	})
+	close(results)
+	for n := range results {
+		published = append(published, n)
+	}
+	if len(published) > 0 {
+		s.config.Logger.Info("dispatched again", "count", len(published))
+		if s.config.Hooks.Redispatched != nil {
+			s.config.Hooks.Redispatched(len(published))
+		}
+	}
+	t := s.config.Timing
+	return s.store.Dispatched(ctx, published, numbers(present), t.RedispatchAfter, t.RedispatchMax)
+}
+
+// noticeNewStream starts the back-off anew when the stream is not the one seen before. The first look only takes note: a replica that starts must
+// not touch a healthy backlog.
+func (s *Sweeper) noticeNewStream(ctx context.Context) error {
+	now, err := s.bus.Stream(ctx)
+	if err != nil {
+		return fmt.Errorf("look at the stream: %w", err)
+	}
+	before := s.stream
+	s.stream = now
+	renewed := !before.Created.IsZero() && !now.Created.Equal(before.Created)
+	emptied := now.Empty && !before.Empty && !before.Created.IsZero()
+	if !renewed && !emptied {
+		return nil
+	}
+	if renewed {
+		s.config.Logger.Warn("the stream is new, what waits is dispatched again")
+	}
+	return s.store.Anew(ctx)
+}
+
+func numbers(stale []chat.Stale) []chat.Number {
+	out := make([]chat.Number, len(stale))
+	for i, c := range stale {
+		out[i] = c.Number
+	}
+	return out
+}
