@@ -10,14 +10,23 @@ import (
 	embedded "github.com/fergusstrange/embedded-postgres"
 )
 
-// fetchable are the versions that can be downloaded, by major version; 0 is the one for new data.
-var fetchable = map[int]embedded.PostgresVersion{
-	0: embedded.V17, 13: embedded.V13, 14: embedded.V14, 15: embedded.V15, 16: embedded.V16, 17: embedded.V17, 18: embedded.V18,
+// fetchable is the release of a major version that can be downloaded; 0 asks for the one for new data.
+func fetchable(major int) (embedded.PostgresVersion, bool) {
+	release, ok := map[int]embedded.PostgresVersion{
+		0:  embedded.V17,
+		13: embedded.V13,
+		14: embedded.V14,
+		15: embedded.V15,
+		16: embedded.V16,
+		17: embedded.V17,
+		18: embedded.V18,
+	}[major]
+	return release, ok
 }
 
 // fetchPrograms downloads server programs, once for all folders of this user.
 func fetchPrograms(ctx context.Context, major int, progress func(string)) (programs, error) {
-	version, ok := fetchable[major]
+	version, ok := fetchable(major)
 	if !ok {
 		return programs{}, fmt.Errorf("PostgreSQL %d cannot be downloaded", major)
 	}

@@ -186,10 +186,12 @@ func (f *folder) stopOrphan(ctx context.Context, logger *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	line, _, _ := strings.Cut(string(text), "\n")
-	pid, err := strconv.Atoi(strings.TrimSpace(line))
-	if err != nil || pid <= 1 || !exists(pid) {
-		return nil // the server judges its own stale file
+	var pid int
+	if _, err := fmt.Sscan(string(text), &pid); err != nil || !exists(pid) {
+		pid = 0
+	}
+	if pid <= 1 {
+		return nil // nobody is left, and the server sees to its own stale file
 	}
 	if !worksIn(pid, f.join(dataName)) {
 		// The number went to somebody else since, and the server would take them for itself and refuse to start.

@@ -23,17 +23,19 @@ type programs struct {
 }
 
 // usualFolders is where distributions put server programs, which most of them keep off the PATH.
-var usualFolders = []string{
-	"/usr/lib/postgresql/*/bin",                          // Debian, Ubuntu
-	"/usr/pgsql-*/bin",                                   // PostgreSQL's own packages for Red Hat
-	"/usr/lib/postgresql*/bin",                           // SUSE
-	"/usr/lib64/postgresql*/bin",                         // Gentoo
-	"/usr/libexec/postgresql*",                           // Alpine
-	"/usr/local/pgsql/bin",                               // built from source
-	"/opt/homebrew/opt/postgresql*/bin",                  // Homebrew
-	"/usr/local/opt/postgresql*/bin",                     // Homebrew on Intel
-	"/home/linuxbrew/.linuxbrew/opt/postgresql*/bin",     // Homebrew on Linux
-	"/Applications/Postgres.app/Contents/Versions/*/bin", // Postgres.app
+func usualFolders() []string {
+	return []string{
+		"/usr/lib/postgresql/*/bin",                          // Debian, Ubuntu
+		"/usr/pgsql-*/bin",                                   // PostgreSQL's own packages for Red Hat
+		"/usr/lib/postgresql*/bin",                           // SUSE
+		"/usr/lib64/postgresql*/bin",                         // Gentoo
+		"/usr/libexec/postgresql*",                           // Alpine
+		"/usr/local/pgsql/bin",                               // built from source
+		"/opt/homebrew/opt/postgresql*/bin",                  // Homebrew
+		"/usr/local/opt/postgresql*/bin",                     // Homebrew on Intel
+		"/home/linuxbrew/.linuxbrew/opt/postgresql*/bin",     // Homebrew on Linux
+		"/Applications/Postgres.app/Contents/Versions/*/bin", // Postgres.app
+	}
 }
 
 // findPrograms looks along path, then in the usual folders, the newest version first. major 0 takes any version that is
@@ -85,7 +87,7 @@ func programsIn(dir string) (programs, bool) {
 
 // findOrFetchPrograms takes this machine's programs, else downloads some.
 func findOrFetchPrograms(ctx context.Context, major int, progress func(string)) (programs, error) {
-	if p, ok := findPrograms(os.Getenv("PATH"), usualFolders, major); ok {
+	if p, ok := findPrograms(os.Getenv("PATH"), usualFolders(), major); ok {
 		return p, nil
 	}
 	p, err := fetchPrograms(ctx, major, progress)

@@ -57,6 +57,7 @@ type runner struct {
 	m     *testing.M
 }
 
+// Run is what goleak calls in place of the tests.
 func (r runner) Run() int {
 	code := r.m.Run()
 	if err := r.suite.stop(); err != nil {
@@ -126,6 +127,7 @@ func NATS(t testing.TB) *local.NATS {
 }
 
 func stop(t testing.TB, pg *local.Postgres) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), opLimit)
 	defer cancel()
 	if err := pg.Stop(ctx); err != nil {

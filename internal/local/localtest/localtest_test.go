@@ -55,10 +55,11 @@ func TestEachTestHasAMigratedDatabaseOfItsOwn(t *testing.T) {
 	}
 }
 
+//nolint:tparallel // the parent looks at what its subtest left, when it has ended
 func TestADatabaseIsDroppedWithItsTestEvenWhenInUse(t *testing.T) {
 	t.Parallel()
 	var url string
-	t.Run("user", func(t *testing.T) { //nolint:paralleltest // the parent looks when it has ended
+	t.Run("user", func(t *testing.T) {
 		url = suite.Postgres(t)
 		if _, err := pgx.Connect(t.Context(), url); err != nil { // never closed
 			t.Fatal(err)

@@ -54,7 +54,7 @@ func lockOf(run string) string { return filepath.Join(run, "lock") }
 func baseDir() (string, error) {
 	parent := os.TempDir()
 	var disk syscall.Statfs_t
-	if syscall.Statfs(ramDisk, &disk) == nil && uint64(disk.Bavail)*uint64(disk.Bsize) >= ramNeeded {
+	if syscall.Statfs(ramDisk, &disk) == nil && disk.Bavail*uint64(disk.Bsize) >= ramNeeded {
 		parent = ramDisk
 	}
 	base := filepath.Join(parent, fmt.Sprintf("processor-test-%d", os.Geteuid()))
