@@ -56,7 +56,7 @@ func NewMemory() *Memory {
 		Now:             func() time.Time { return time.Now().UTC().Truncate(time.Microsecond) },
 		Rules:           DefaultRules(),
 		RedispatchAfter: RedispatchAfter,
-		SuspectAfter:    chat.DefaultTiming().SuspectAfter,
+		SuspectAfter:    SuspectAfter,
 		chats:           map[chat.ID]*record{},
 		workers:         map[chat.WorkerID]*WorkerRow{},
 	}
