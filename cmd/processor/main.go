@@ -1,0 +1,118 @@
+// Command processor keeps LLM chats alive: `processor dev` starts everything on this machine, `processor run` is one
+// replica, and the other commands talk to replicas by way of NATS.
+//
+// Exit codes: 0 done, 1 failed, 2 bad usage. An error is one line on standard error that says what to do.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/alecthomas/kong"
+
+	"processor/internal/chat"
+)
+
+// CLI is everything that can be said on the command line.
+type CLI struct {
+	Run RunCmd `cmd:"" help:"Run one replica."`
+
+	Version kong.VersionFlag `help:"Say version, commit and Go, and leave." env:"-"`
+}
+
+// Streams are what a command reads and writes.
+type Streams struct {
+	In       io.Reader
+	Out, Err io.Writer
+}
+
+func main() {
+	os.Exit(execute(os.Args[1:], &Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
+}
+
+// execute runs one command line and returns the exit code.
+func execute(args []string, std *Streams) int {
+	parser, err := newParser(&CLI{}, std)
+	if err != nil {
+		return std.fail(err)
+	}
+	command, err := parser.Parse(args)
+	if err != nil {
+		return std.fail(usageError{hint(err, command)})
+	}
+	command.BindTo(context.Background(), (*context.Context)(nil))
+	return std.fail(command.Run(std))
+}
+
+func newParser(cli *CLI, std *Streams, options ...kong.Option) (*kong.Kong, error) {
+	vars := kong.Vars(timingDefaults())
+	vars["version"] = versionLine()
+	vars["slots"] = strconv.Itoa(chat.DefaultSlots)
+	vars["history_messages"] = strconv.Itoa(chat.DefaultBudget().Messages)
+	vars["history_bytes"] = size(chat.DefaultBudget().Bytes).String()
+	return kong.New(cli, append([]kong.Option{
+		kong.Name("processor"),
+		kong.Description("Keeps LLM chats alive across redeploys and crashes. Start with: processor dev"),
+		kong.DefaultEnvars("PROCESSOR"),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 120, ValueFormatter: describe}),
+		kong.ValueFormatter(describe),
+		kong.Writers(std.Out, std.Err),
+		vars,
+	}, options...)...)
+}
+
+// describe adds the default and the environment variable to a flag's help.
+func describe(v *kong.Value) string {
+	var notes []string
+	if v.HasDefault && v.Default != "" {
+		notes = append(notes, "default "+v.Default)
+	}
+	for _, env := range v.Tag.Envs {
+		notes = append(notes, "$"+env)
+	}
+	if len(notes) == 0 {
+		return v.Help
+	}
+	return v.Help + " (" + strings.Join(notes, ", ") + ")"
+}
+
+// usageError makes the exit code 2.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// hint says where to read on after a command line that was not understood.
+func hint(err error, command *kong.Context) error {
+	line := "processor --help"
+	var parse *kong.ParseError
+	if errors.As(err, &parse) && command == nil {
+		command = parse.Context
+	}
+	if command != nil && command.Selected() != nil {
+		line = "processor " + command.Selected().Name + " --help"
+	}
+	return fmt.Errorf("%w (see %s)", err, line)
+}
+
+// fail says what went wrong, in one line, and returns the exit code.
+func (s *Streams) fail(err error) int {
+	var usage usageError
+	switch {
+	case err == nil:
+		return 0
+	case !errors.Is(err, errSaid):
+		fmt.Fprintln(s.Err, "processor: "+strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
+	if errors.As(err, &usage) {
+		return 2
+	}
+	return 1
+}
+
+// errSaid fails a command that has already said why.
+var errSaid = errors.New("failed")
