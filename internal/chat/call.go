@@ -121,7 +121,8 @@ func (r *run) ended(err error, a *Answer, said Partial) (on, again bool) {
 	case errors.Is(err, CauseInterrupted):
 		return r.finish(r.message(said, Interrupted, nil)), false
 	case errors.Is(err, CauseShutdown):
-		return r.yield(said, err), false
+		r.yield(said, err)
+		return false, false
 	case errors.Is(err, CauseLeaseLost), errors.Is(err, CauseDeleted):
 		r.p.config.Logger.Warn("run dropped", "chat", r.lease.Chat, "epoch", r.lease.Epoch, "worker", r.reg.ID, "err", err)
 		return false, false

@@ -40,16 +40,10 @@ func checkText(field, s string, limit int) error {
 }
 
 func checkTitle(title string) error {
-	if err := checkText("title", title, 4*MaxTitle+1); err != nil {
-		if e, ok := err.(*Error); ok && e.Code == TooLarge {
-			return Errorf(Invalid, "title", "title is longer than %d characters", MaxTitle)
-		}
-		return err
-	}
 	if utf8.RuneCountInString(title) > MaxTitle {
 		return Errorf(Invalid, "title", "title is longer than %d characters", MaxTitle)
 	}
-	return nil
+	return checkText("title", title, len(title))
 }
 
 func checkMetadata(raw json.RawMessage) error {

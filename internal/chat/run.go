@@ -128,7 +128,7 @@ func (r *run) finish(last Message) bool {
 // kept, in this run's epoch.
 func (r *run) finishInterrupted() bool {
 	said := Partial{}
-	ctx, cancel := context.WithTimeout(r.reg.ctx, r.p.config.Timing.ProbeGap*5)
+	ctx, cancel := context.WithTimeout(r.reg.ctx, r.p.config.Timing.Coalesce+time.Second)
 	defer cancel()
 	if p, ok, err := r.p.bus.LastPartial(ctx, r.lease.Chat); err == nil && ok && p.Of(r.chat) {
 		said = p
@@ -154,20 +154,19 @@ func (r *run) failWith(cause *ModelError, said Partial) bool {
 }
 
 // yield gives the chat back. What was streamed is saved, so that an interrupt that comes before the next owner keeps it.
-func (r *run) yield(said Partial, cause error) bool {
+func (r *run) yield(said Partial, cause error) {
 	if said.Seq > 0 {
 		r.p.bus.SavePartial(said)
 	}
 	out, err := r.write(Yield, func(ctx context.Context) (Outcome, error) { return r.p.store.Yield(ctx, r.lease) })
 	if err != nil {
-		return false
+		return
 	}
 	if h := r.p.config.Hooks.Yielded; h != nil {
 		h(cause)
 	}
 	r.took(out, "yielded")
 	r.p.bus.Ring(r.lease.Chat, true)
-	return false
 }
 
 // took takes over what a write of this run left behind, and publishes it. True says that the chat is still ours.

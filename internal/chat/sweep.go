@@ -69,7 +69,7 @@ type Report struct {
 	Stale     []Stale
 	// More says that a batch was full, so the next pass should follow at once.
 	More bool
-	// Unowned counts running chats without a live owner that this pass left, Undispatched the pending ones overdue (I3).
+	// Unowned counts the running chats without a live owner that this pass left (I3).
 	Unowned int
 }
 

@@ -7,6 +7,13 @@ import (
 	"processor/internal/chat"
 )
 
+// repairDispatches never fails a sweep: a bus that is away must not keep chats from being recovered.
+func (s *Sweeper) repairDispatches(ctx context.Context, stale []chat.Stale) {
+	if err := s.redispatch(ctx, stale); err != nil && ctx.Err() == nil {
+		s.config.Logger.Warn("what waits without a dispatch was not looked for", "err", err)
+	}
+}
+
 // redispatch publishes again what waits and has no message in the stream. An unknown answer publishes nothing: a healthy backlog must never
 // be published again. On a stream that is new, or was emptied, every pending chat is due at once.
 func (s *Sweeper) redispatch(ctx context.Context, stale []chat.Stale) error {
@@ -33,11 +40,11 @@ func (s *Sweeper) redispatch(ctx context.Context, stale []chat.Stale) error {
 	for n := range results {
 		published = append(published, n)
 	}
-	if len(published) > 0 {
-		s.config.Logger.Info("dispatched again", "count", len(published))
-		if s.config.Hooks.Redispatched != nil {
-			s.config.Hooks.Redispatched(len(published))
-		}
+	if len(missing) > 0 {
+		s.config.Logger.Info("dispatched again", "missing", len(missing), "count", len(published))
+	}
+	if s.config.Hooks.Redispatched != nil {
+		s.config.Hooks.Redispatched(len(missing), len(published))
 	}
 	t := s.config.Timing
 	return s.store.Dispatched(ctx, published, numbers(present), t.RedispatchAfter, t.RedispatchMax)

@@ -68,9 +68,10 @@ type Config struct {
 
 // Hooks are told what happens, for metrics. Any may be nil.
 type Hooks struct {
-	Swept        func(r chat.Report, elapsed time.Duration, err error)
-	Probed       func(Answer)
-	Redispatched func(n int)
+	Swept  func(r chat.Report, elapsed time.Duration, err error)
+	Probed func(Answer)
+	// Redispatched is told how many chats waited without a dispatch, and how many of them got one.
+	Redispatched func(missing, published int)
 }
 
 // batch bounds what one pass recovers and looks for; a full batch is followed by the next pass at once.
@@ -151,10 +152,8 @@ func (s *Sweeper) passes(ctx context.Context, gone []chat.WorkerID) (chat.Report
 			return report, err
 		}
 		s.publish(ctx, report)
-		if err := s.redispatch(ctx, report.Stale); err != nil {
-			s.config.Logger.Warn("what waits without a dispatch was not looked for", "err", err)
-		}
-		if !report.More || ctx.Err() != nil {
+		s.repairDispatches(ctx, report.Stale)
+		if !report.More {
 			return report, nil
 		}
 	}
