@@ -76,6 +76,8 @@ func anthropicBlocks(m chat.Message) []anthropic.ContentBlockParamUnion {
 			blocks = append(blocks, anthropic.NewToolUseBlock(id, input, wireName(p.Name, anthropicName)))
 		case chat.ToolResultPart:
 			blocks = append(blocks, anthropicResult(id, p))
+		case chat.ReasoningPart:
+			// Not sent back: it is worth nothing without its signature, which is not kept.
 		}
 	}
 	return blocks
