@@ -26,6 +26,7 @@ func TestCleanReplacesWhatPostgresRefuses(t *testing.T) {
 	}
 }
 
+//nolint:paralleltest // allocations are counted for the whole process
 func TestCleanTextCostsNoAllocation(t *testing.T) {
 	text := strings.Repeat("grüß dich 🙂 ", 100)
 	if n := testing.AllocsPerRun(100, func() { _ = Clean(text) }); n != 0 {
