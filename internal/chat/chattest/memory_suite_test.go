@@ -10,3 +10,13 @@ func TestMemoryKeepsTheContract(t *testing.T) {
 	t.Parallel()
 	chattest.Suite(t, func(*testing.T) chattest.Store { return chattest.NewMemory() })
 }
+
+func TestRandomMovesKeepTheInvariants(t *testing.T) {
+	t.Parallel()
+	chattest.Random(t, chattest.NewMemory())
+}
+
+func TestTwoStoresThatAreTheSameShowNoDifference(t *testing.T) {
+	t.Parallel()
+	chattest.Differential(t, chattest.NewMemory(), chattest.NewMemory())
+}
