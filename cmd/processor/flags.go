@@ -27,7 +27,7 @@ type NATSFlags struct {
 // DatabaseFlags say where Postgres is. The variable DATABASE_URL, which is often somebody else's, is never read.
 type DatabaseFlags struct {
 	DatabaseURL  string `name:"database-url" placeholder:"URL" help:"Address of PostgreSQL, such as postgres://user:password@host/database."`
-	DatabasePool int    `name:"database-pool" default:"10" placeholder:"N" help:"Connections to PostgreSQL at most."`
+	DatabasePool int    `name:"database-pool" default:"20" placeholder:"N" help:"Connections to PostgreSQL at most."`
 }
 
 // require is for the commands that start no database of their own.
