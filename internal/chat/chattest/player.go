@@ -124,7 +124,7 @@ func (p *player) named() Rows {
 func (p *player) chat(c chat.Chat) chat.Chat {
 	c.Number = chat.Number(p.numbers[c.Number])
 	c.CreatedAt, c.UpdatedAt = p.time(c.CreatedAt), p.time(c.UpdatedAt)
-	c.ClaimedAt, c.RetryAt, c.LastError = p.at(c.ClaimedAt), p.at(c.RetryAt), p.cause(c.LastError)
+	c.ClaimedAt, c.RetryAt, c.LastError = p.at(c.ClaimedAt), p.at(c.RetryAt), cause(c.LastError)
 	return c
 }
 
@@ -133,16 +133,19 @@ func (p *player) message(m chat.Message) chat.Message {
 		id := int64(p.ids[*m.ID])
 		m.ID = &id
 	}
-	m.CreatedAt, m.Error = p.time(m.CreatedAt), p.cause(m.Error)
+	m.CreatedAt, m.Error = p.time(m.CreatedAt), cause(m.Error)
 	return m
 }
 
-func (p *player) cause(e *chat.TurnError) *chat.TurnError {
+func cause(e *chat.TurnError) *chat.TurnError {
 	if e == nil {
 		return nil
 	}
 	named := *e
-	named.At = p.time(e.At)
+	if !e.At.IsZero() {
+		// A cause is a document, which Elapse leaves alone.
+		named.At = base
+	}
 	return &named
 }
 
