@@ -179,6 +179,8 @@ type RunCmd struct {
 	ModelFlags    `group:"Models"`
 	TimingFlags   `group:"Timing"`
 	LogFlags      `group:"Log"`
+
+	wrap func(chat.Models) chat.Models
 }
 
 // Validate is called by the command line's parser.

@@ -36,8 +36,10 @@ func main() {
 }
 
 // execute runs one command line and returns the exit code.
-func execute(args []string, std *Streams) int {
-	parser, err := newParser(&CLI{}, std)
+func execute(args []string, std *Streams) int { return executeCLI(&CLI{}, args, std) }
+
+func executeCLI(cli *CLI, args []string, std *Streams) int {
+	parser, err := newParser(cli, std)
 	if err != nil {
 		return std.fail(err)
 	}

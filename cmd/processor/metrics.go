@@ -84,8 +84,8 @@ func NewMetrics(reg *prometheus.Registry, from Sources) *Metrics {
 		redispatches: r.counter("redispatches_total", "Dispatches published again because the stream had none."),
 		violations:   r.gauges("violations", "Chats found against the promise that none is stuck, by the last sweep here.", labels{"kind", []string{"unowned", "undispatched"}}),
 
-		requests:       r.counters("requests_total", "Requests to the API.", labels{"endpoint", Endpoints()}, labels{"status", statuses()}),
-		requestSeconds: r.histograms("request_seconds", "Time that a request to the API took.", fast(), labels{"endpoint", Endpoints()}),
+		requests:       r.counters("requests_total", "Requests to the API.", labels{"endpoint", append(Endpoints(), other)}, labels{"status", statuses()}),
+		requestSeconds: r.histograms("request_seconds", "Time that a request to the API took.", fast(), labels{"endpoint", append(Endpoints(), other)}),
 	}
 }
 
@@ -113,7 +113,7 @@ func (s Sources) register(r recorder) {
 
 // Endpoints are the names that the API is served under, each at chats.<name>.
 func Endpoints() []string {
-	return []string{"create", "send", "get", "messages", "list", "interrupt", "retry", "delete", "workers"}
+	return []string{"create", "send", "get", "messages", "list", "interrupt", "retry", "delete", "workers", "snapshot"}
 }
 
 func transitions() []string {

@@ -126,6 +126,7 @@ func (m *Metrics) Redispatched(missing, published int) {
 
 // Request takes one request of the API.
 func (m *Metrics) Request(endpoint string, status int, elapsed time.Duration) {
+	endpoint = oneOf(Endpoints(), endpoint)
 	m.requests.WithLabelValues(endpoint, oneOf(statuses(), strconv.Itoa(status))).Inc()
 	m.requestSeconds.WithLabelValues(endpoint).Observe(elapsed.Seconds())
 }

@@ -107,6 +107,8 @@ func serveHTTP(ctx context.Context, ln net.Listener, handler http.Handler) error
 		cut()
 		server.Close()
 	}
-	_ = <-failed // that it was shut down
+	if err := <-failed; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve HTTP: %w", err)
+	}
 	return nil
 }

@@ -30,8 +30,9 @@ type HeartbeatConfig struct {
 	Worker Worker // ID is made here
 	Timing Timing
 	Logger *slog.Logger
-	// Registered is told of every new id before it may claim; Beaten of every beat. Both may be nil.
-	Registered func(ctx context.Context, id WorkerID)
+	// Registered is told of every new id before anything is claimed under it, and what it returns is called when that registration has
+	// ended. Beaten is told of every beat, Lost of every lost registration. All may be nil.
+	Registered func(ctx context.Context, id WorkerID) (ended func())
 	Beaten     func(elapsed time.Duration, err error)
 	Lost       func()
 }
@@ -115,8 +116,7 @@ func (h *Heartbeat) Run(ctx context.Context) error {
 		if err != nil {
 			return nil //nolint:nilerr // only ctx ends the registration's retries, and an ended ctx is the order to stop
 		}
-		lost := h.beat(ctx, reg)
-		h.current.Store(nil)
+		lost := h.serve(ctx, reg)
 		if !lost {
 			return h.unregister(ctx, reg)
 		}
@@ -133,6 +133,17 @@ func (h *Heartbeat) Run(ctx context.Context) error {
 	}
 }
 
+// serve lets chats be claimed under a registration, and beats until ctx ends (false) or the registration is lost (true).
+func (h *Heartbeat) serve(ctx context.Context, reg *Registration) (lost bool) {
+	if h.config.Registered != nil {
+		defer h.config.Registered(reg.ctx, reg.ID)()
+	}
+	h.config.Logger.Info("registered", "worker", reg.ID)
+	h.current.Store(reg)
+	defer h.current.Store(nil)
+	return h.beat(ctx, reg)
+}
+
 func (h *Heartbeat) register(ctx context.Context) (*Registration, error) {
 	w := h.config.Worker
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
@@ -142,12 +153,7 @@ func (h *Heartbeat) register(ctx context.Context) (*Registration, error) {
 		if err == nil {
 			reg := &Registration{ID: w.ID, born: sent}
 			reg.ctx, reg.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
-			if h.config.Registered != nil {
-				h.config.Registered(reg.ctx, reg.ID)
-			}
 			h.good(reg, sent)
-			h.current.Store(reg)
-			h.config.Logger.Info("registered", "worker", reg.ID)
 			return reg, nil
 		}
 		if ctx.Err() != nil {

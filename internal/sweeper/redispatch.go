@@ -21,6 +21,7 @@ func (s *Sweeper) redispatch(ctx context.Context, stale []chat.Stale) error {
 		return err
 	}
 	if len(stale) == 0 {
+		s.told(0, 0)
 		return nil
 	}
 	missing, present, err := s.bus.Missing(ctx, stale)
@@ -43,11 +44,15 @@ func (s *Sweeper) redispatch(ctx context.Context, stale []chat.Stale) error {
 	if len(missing) > 0 {
 		s.config.Logger.Info("dispatched again", "missing", len(missing), "count", len(published))
 	}
-	if s.config.Hooks.Redispatched != nil {
-		s.config.Hooks.Redispatched(len(missing), len(published))
-	}
+	s.told(len(missing), len(published))
 	t := s.config.Timing
 	return s.store.Dispatched(ctx, published, numbers(present), t.RedispatchAfter, t.RedispatchMax)
+}
+
+func (s *Sweeper) told(missing, published int) {
+	if h := s.config.Hooks.Redispatched; h != nil {
+		h(missing, published)
+	}
 }
 
 // noticeNewStream starts the back-off anew when the stream is not the one seen before. The first look only takes note: a replica that starts must

@@ -1,0 +1,446 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/url"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"processor/internal/bus"
+	"processor/internal/chat"
+	"processor/internal/chat/llm/llmtest"
+	"processor/internal/local"
+	"processor/internal/local/faultproxy"
+	"processor/internal/local/localtest"
+	"processor/internal/store"
+)
+
+// patience bounds every wait. Tests wait for events; only one that never comes takes this long.
+const patience = 60 * time.Second
+
+// deployment is a Postgres database, a nats-server, a provider, and replicas as processes.
+type deployment struct {
+	t        *testing.T
+	ctx      context.Context
+	database string
+	nats     *local.NATS
+	provider *llmtest.Provider
+	client   *bus.Bus
+	store    *store.Store
+	replicas []*process
+}
+
+// deploy starts everything but replicas. Proxies, if given, stand between replicas and the servers; the test's own connections go directly.
+func deploy(t *testing.T) *deployment {
+	t.Helper()
+	return deployOn(t, suite.Postgres(t), localtest.NATS(t))
+}
+
+func deployOn(t *testing.T, database string, nats *local.NATS) *deployment {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 4*patience)
+	t.Cleanup(cancel)
+	d := &deployment{t: t, ctx: ctx, database: database, nats: nats, provider: llmtest.New(t)}
+	var err error
+	d.client, err = bus.Connect(ctx, bus.Config{URL: d.nats.URL(), Name: "test"})
+	d.must(err)
+	t.Cleanup(d.client.Close)
+	d.store, err = store.Open(ctx, store.Config{URL: database, Pool: 4, Name: "test"})
+	d.must(err)
+	t.Cleanup(d.store.Close)
+	return d
+}
+
+func (d *deployment) must(err error) {
+	d.t.Helper()
+	if err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// process is one replica.
+type process struct {
+	d    *deployment
+	name string
+	cmd  *exec.Cmd
+	log  *logBuffer
+	done chan struct{}
+	err  error
+}
+
+// start starts a replica and waits until it is registered.
+func (d *deployment) start(name string, flags ...string) *process {
+	d.t.Helper()
+	p := d.launch(name, nil, flags...)
+	d.await("replica "+name+" registers", func() bool { return p.worker() != nil })
+	return p
+}
+
+// launch starts a replica with changes to its environment. Its log shows if the test fails.
+func (d *deployment) launch(name string, env map[string]string, flags ...string) *process {
+	d.t.Helper()
+	self, err := os.Executable()
+	d.must(err)
+	p := &process{d: d, name: name, log: &logBuffer{}, done: make(chan struct{})}
+	p.cmd = exec.Command(self, append([]string{"run", "--name", name}, flags...)...)
+	variables := map[string]string{
+		asProcessor: "1", "PROCESSOR_NATS_URL": d.nats.URL(), "PROCESSOR_DATABASE_URL": d.database, "PROCESSOR_MODEL": "openai/test",
+		"PROCESSOR_DRAIN_TIMEOUT": "5s", "OPENAI_API_KEY": "key", "OPENAI_BASE_URL": d.provider.OpenAIURL(),
+		"ANTHROPIC_API_KEY": "key", "ANTHROPIC_BASE_URL": d.provider.AnthropicURL(), "PATH": os.Getenv("PATH"), "HOME": d.t.TempDir(),
+	}
+	maps.Copy(variables, env)
+	for k, v := range variables {
+		p.cmd.Env = append(p.cmd.Env, k+"="+v)
+	}
+	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
+	d.must(p.cmd.Start())
+	go func() { p.err = p.cmd.Wait(); close(p.done) }()
+	d.replicas = append(d.replicas, p)
+	d.t.Cleanup(func() {
+		p.kill()
+		if d.t.Failed() {
+			d.t.Logf("log of replica %s:\n%s", name, p.log)
+		}
+	})
+	return p
+}
+
+// worker is the replica as the API shows it, nil while it is not registered.
+func (p *process) worker() *chat.Worker {
+	for _, w := range p.d.workers() {
+		if w.Name == p.name && w.PID == p.cmd.Process.Pid && w.Status != chat.WorkerLost {
+			return &w
+		}
+	}
+	return nil
+}
+
+func (d *deployment) workers() []chat.Worker {
+	workers, err := d.store.Workers(d.ctx)
+	if err != nil {
+		return nil
+	}
+	return workers
+}
+
+// kill is kill -9; it waits until the process is gone. pause and resume are SIGSTOP and SIGCONT, drain is SIGTERM.
+func (p *process) kill() {
+	kill(p.cmd.Process.Pid)
+	<-p.done
+}
+
+func (p *process) pause()  { p.signal(syscall.SIGSTOP) }
+func (p *process) resume() { p.signal(syscall.SIGCONT) }
+func (p *process) drain()  { p.signal(syscall.SIGTERM) }
+
+func (p *process) signal(s syscall.Signal) {
+	p.d.t.Helper()
+	p.d.must(p.cmd.Process.Signal(s))
+}
+
+func kill(pid int) { _ = syscall.Kill(pid, syscall.SIGKILL) }
+
+// exited waits for the end of the process and returns its exit code.
+func (p *process) exited() int {
+	p.d.t.Helper()
+	select {
+	case <-p.done:
+		return p.cmd.ProcessState.ExitCode()
+	case <-time.After(patience):
+		p.d.t.Fatalf("replica %s does not end", p.name)
+		return 0
+	}
+}
+
+// await polls a condition of Postgres or of the API; what can signal is waited for by its signal instead.
+func (d *deployment) await(what string, holds func() bool) {
+	d.t.Helper()
+	deadline := time.After(patience)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !holds() {
+		select {
+		case <-deadline:
+			d.t.Fatalf("waited %s in vain: %s", patience, what)
+		case <-tick.C:
+		}
+	}
+}
+
+// call asks the API.
+func call[Out any](d *deployment, subject string, in any) Out {
+	d.t.Helper()
+	var out Out
+	d.must(d.client.Call(d.ctx, subject, in, &out))
+	return out
+}
+
+// refused asks the API for what it must refuse, and returns the refusal.
+func (d *deployment) refused(subject string, in any) *chat.Error {
+	d.t.Helper()
+	err := d.client.Call(d.ctx, subject, in, nil)
+	var refusal *chat.Error
+	if !errors.As(err, &refusal) {
+		d.t.Fatalf("%s was not refused but: %v", subject, err)
+	}
+	return refusal
+}
+
+// send sends a text to a chat, which is made if it does not exist.
+func (d *deployment) send(id chat.ID, text string) chat.SendReply {
+	d.t.Helper()
+	d.create(id)
+	return call[chat.SendReply](d, "chats.send", chat.SendRequest{Chat: id, Text: &text})
+}
+
+func (d *deployment) create(id chat.ID) chat.Chat {
+	d.t.Helper()
+	return call[chat.CreateReply](d, "chats.create", chat.CreateRequest{ID: id}).Chat
+}
+
+func (d *deployment) get(id chat.ID) chat.Chat {
+	d.t.Helper()
+	c, err := d.store.Get(d.ctx, id)
+	d.must(err)
+	return c
+}
+
+// history reads the whole transcript from Postgres.
+func (d *deployment) history(id chat.ID) []chat.Message {
+	d.t.Helper()
+	var all []chat.Message
+	for after := int64(0); ; {
+		s, err := d.store.Snapshot(d.ctx, id, after, 200)
+		d.must(err)
+		all = append(all, s.Messages...)
+		if s.Next == 0 {
+			return all
+		}
+		after = s.Next
+	}
+}
+
+// answered waits until a chat rests, and returns its transcript.
+func (d *deployment) answered(id chat.ID) []chat.Message {
+	d.t.Helper()
+	d.await("chat "+string(id)+" rests", func() bool { s := d.get(id).Status; return s == chat.Waiting || s == chat.Parked })
+	return d.history(id)
+}
+
+// says is a transcript in short: role, finish if there is one, and text of each message.
+func says(messages []chat.Message) []string {
+	lines := []string{}
+	for _, m := range messages {
+		word := string(m.Role)
+		if m.Finish != "" {
+			word += " " + string(m.Finish)
+		}
+		lines = append(lines, word+": "+m.Text())
+	}
+	return lines
+}
+
+// owner is the replica that runs a chat.
+func (d *deployment) owner(id chat.ID) *process {
+	d.t.Helper()
+	c := d.get(id)
+	if c.Worker == nil {
+		d.t.Fatalf("chat %s is %s and has no owner", id, c.Status)
+	}
+	for _, p := range d.replicas {
+		if w := p.worker(); w != nil && w.ID == *c.Worker {
+			return p
+		}
+	}
+	d.t.Fatalf("the owner %s of chat %s is none of the test's replicas", *c.Worker, id)
+	return nil
+}
+
+// held waits until the provider holds a stream at the gate named after the chat.
+func (d *deployment) held(gate string) llmtest.Call {
+	d.t.Helper()
+	select {
+	case c := <-d.provider.Gate(gate).Arrived():
+		return c
+	case <-time.After(patience):
+		d.t.Fatalf("no call arrived at gate %s", gate)
+		return llmtest.Call{}
+	}
+}
+
+// finished waits until no chat is pending or running.
+func (d *deployment) finished() {
+	d.t.Helper()
+	d.await("all chats rest", func() bool {
+		for _, s := range []chat.Status{chat.Pending, chat.Running} {
+			if left, err := d.store.List(d.ctx, chat.Filter{Status: s, Limit: 1}); err != nil || len(left) > 0 {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// proxy puts a fault proxy before a server; the URL goes to replicas.
+func (d *deployment) proxy(server string) (*faultproxy.Proxy, string) {
+	d.t.Helper()
+	u, err := url.Parse(server)
+	d.must(err)
+	p, err := faultproxy.Start(u.Host)
+	d.must(err)
+	d.t.Cleanup(p.Close)
+	through, err := p.URL(server)
+	d.must(err)
+	return p, through
+}
+
+// watching follows a chat like any client does, until the test ends.
+type watching struct {
+	d      *deployment
+	mu     sync.Mutex
+	events []chat.Event
+	news   chan struct{}
+}
+
+func (d *deployment) watch(id chat.ID) *watching {
+	d.t.Helper()
+	w := &watching{d: d, news: make(chan struct{}, 1)}
+	ctx, cancel := context.WithCancel(d.ctx)
+	done := make(chan struct{})
+	watcher := chat.Watcher{Feed: feed{d.client}, Compare: chat.DefaultTiming().Compare}
+	go func() {
+		defer close(done)
+		if err := watcher.Watch(ctx, id, 0, w.take); err != nil && ctx.Err() == nil {
+			d.t.Errorf("watching %s: %v", id, err)
+		}
+	}()
+	d.t.Cleanup(func() { cancel(); <-done })
+	return w
+}
+
+func (w *watching) take(e chat.Event) error {
+	w.mu.Lock()
+	w.events = append(w.events, e)
+	w.mu.Unlock()
+	select {
+	case w.news <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+func (w *watching) seen() []chat.Event {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.events)
+}
+
+// until waits until the events so far fulfil holds, and returns them.
+func (w *watching) until(what string, holds func([]chat.Event) bool) []chat.Event {
+	w.d.t.Helper()
+	deadline := time.After(patience)
+	for {
+		if seen := w.seen(); holds(seen) {
+			return seen
+		}
+		select {
+		case <-w.news:
+		case <-deadline:
+			w.d.t.Fatalf("waited %s in vain for the watcher to see: %s; it saw %s", patience, what, describeEvents(w.seen()))
+		}
+	}
+}
+
+// transcript is what the watcher ends with.
+func (w *watching) transcript() []chat.Message {
+	var all []chat.Message
+	for _, e := range w.seen() {
+		switch e.Type {
+		case chat.MessageEvent:
+			all = append(all, *e.Message)
+		case chat.RemovedEvent:
+			all = slices.DeleteFunc(all, func(m chat.Message) bool { return *m.ID == e.MessageID })
+		case chat.DeletedEvent:
+			all = nil
+		}
+	}
+	return all
+}
+
+func describeEvents(events []chat.Event) string {
+	var b strings.Builder
+	for _, e := range events {
+		fmt.Fprintf(&b, "\n%s epoch %d seq %d %s%s", e.Type, e.Epoch, e.Seq, e.Status, e.Reason)
+		if e.Message != nil {
+			fmt.Fprintf(&b, " %s %s", e.Message.Role, e.Message.Finish)
+		}
+	}
+	return b.String()
+}
+
+// logBuffer is a replica's log.
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// quiet is a logger for what runs inside the test's own process.
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// logs is what all replicas logged.
+func (d *deployment) logs() string {
+	var b strings.Builder
+	for _, p := range d.replicas {
+		b.WriteString(p.log.String())
+	}
+	return b.String()
+}
+
+// has says whether an event of a type was seen.
+func has(seen []chat.Event, t chat.EventType) bool {
+	return slices.ContainsFunc(seen, func(e chat.Event) bool { return e.Type == t })
+}
+
+// answers are the messages that ended turns.
+func answers(seen []chat.Event) []chat.Message {
+	var out []chat.Message
+	for _, e := range seen {
+		if e.Type == chat.MessageEvent && e.Message.Ends() {
+			out = append(out, *e.Message)
+		}
+	}
+	return out
+}
+
+// rests says whether the last status that was seen is one in which nobody has to act.
+func rests(seen []chat.Event) bool {
+	for _, e := range slices.Backward(seen) {
+		if e.Type == chat.StatusEvent {
+			return e.Status == chat.Waiting || e.Status == chat.Parked
+		}
+	}
+	return false
+}

@@ -1,0 +1,2 @@
+// Package store is Postgres, the truth (I1).
+package store

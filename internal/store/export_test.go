@@ -1,0 +1,4 @@
+package store
+
+// ReadChunks is for tests that read rows themselves.
+var ReadChunks = readChunks

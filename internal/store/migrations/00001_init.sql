@@ -1,0 +1,123 @@
+-- +goose Up
+
+-- minimum is the oldest version of this schema whose programs may still run against it. A migration that takes
+-- something away from them raises it; one that only adds leaves it alone.
+create table processor.compatibility (
+  single  boolean primary key default true check (single),
+  minimum bigint  not null
+);
+insert into processor.compatibility (minimum) values (1);
+
+-- A beat is an update of one of these rows every half second. No index has a column that a beat changes, and half of
+-- each page is left free, so that beats stay on their page (HOT) and vacuum has little to do.
+create table processor.workers (
+  started_at   timestamptz not null default now(),
+  heartbeat_at timestamptz not null default now(),
+  lost_at      timestamptz,
+  pid          integer     not null,
+  slots        integer     not null check (slots >= 0),
+  running      integer     not null default 0 check (running >= 0),
+  draining     boolean     not null default false,
+  id           text        collate "C" primary key,
+  name         text        not null,
+  host         text        not null,
+  build        text        not null,
+  lost_cause   text        check (lost_cause in ('gone', 'age')),
+  constraint lost_has_a_cause check ((lost_at is null) = (lost_cause is null))
+) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+
+-- The columns of fixed width come first. number is never used again, so what belonged to a deleted chat can never
+-- reach the one that was made later under its id.
+--
+-- Only status, its owner and the times by which the sweeper and the retention look for rows are indexed, each for the rows in that
+-- status alone: a million idle chats cost recovery nothing. A commit changes none of them and stays on its page (HOT).
+create table processor.chats (
+  number         bigint      generated always as identity primary key,
+  version        bigint      not null default 1,
+  epoch          bigint      not null default 0,
+  void_epoch     bigint      not null default 0,
+  created_at     timestamptz not null default now(),
+  updated_at     timestamptz not null default now(),
+  claimed_at     timestamptz,
+  retry_at       timestamptz,
+  dispatch_at    timestamptz,
+  idle_at        timestamptz,
+  turn           integer     not null default 0,
+  step           integer     not null default 0,
+  interrupt_turn integer     not null default 0,
+  queued         integer     not null default 0,
+  attempts       integer     not null default 0,
+  takeovers      integer     not null default 0,
+  recoveries     integer     not null default 0,
+  dispatches     integer     not null default 0,
+  status         text        not null check (status in ('waiting', 'pending', 'running', 'error')),
+  id             text        collate "C" not null unique,
+  worker_id      text        collate "C",
+  digest         bytea       not null check (octet_length(digest) = 32),
+  tenant         text        collate "C" not null default '',
+  title          text        not null default '',
+  model          text        not null default '',
+  last_error     jsonb,
+  metadata       jsonb       not null default '{}',
+  system         text        not null default '',
+  constraint running_has_an_owner       check ((status = 'running') = (worker_id is not null)),
+  constraint running_was_claimed        check ((status = 'running') = (claimed_at is not null)),
+  constraint running_has_an_epoch       check (status <> 'running' or epoch > 0),
+  constraint pending_is_dispatched      check ((status = 'pending') = (dispatch_at is not null)),
+  constraint idle_since                 check ((status in ('waiting', 'error')) = (idle_at is not null)),
+  constraint waiting_has_no_queue       check (status <> 'waiting' or queued = 0),
+  constraint error_has_a_cause          check ((status = 'error') = (last_error is not null)),
+  constraint work_is_a_turn             check (status = 'waiting' or turn > 0),
+  constraint interrupts_its_open_turn   check (interrupt_turn = 0 or (interrupt_turn = turn and status in ('pending', 'running'))),
+  constraint retries_an_attempt         check (retry_at is null or (attempts > 0 and status in ('pending', 'running'))),
+  constraint void_is_in_the_past        check (void_epoch = 0 or void_epoch < epoch),
+  constraint takeovers_are_recoveries   check (takeovers between 0 and recoveries),
+  constraint counts_are_not_negative    check (least(version, epoch, void_epoch, turn, step, queued, attempts, dispatches) >= 0)
+) with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000, autovacuum_analyze_scale_factor = 0.05);
+
+create index chats_pending on processor.chats (dispatch_at) where status = 'pending';
+create index chats_running on processor.chats (worker_id) include (number, epoch) where status = 'running';
+create index chats_parked  on processor.chats (number) where status = 'error';
+create index chats_idle    on processor.chats (idle_at) where idle_at is not null;
+create index chats_tenant  on processor.chats (tenant, number) where tenant <> '';
+
+-- id is one sequence for all chats; the key starts with the chat because every read does. size is the length of parts
+-- as they were written, so that the history's budget is judged without reading parts. chunks are uvarints: a third of
+-- an int[], which would be as large as the text.
+create table processor.messages (
+  chat       bigint      not null references processor.chats (number) on delete cascade,
+  id         bigint      generated always as identity,
+  epoch      bigint      not null,
+  created_at timestamptz not null default now(),
+  turn       integer     not null check (turn > 0),
+  step       integer     not null check (step >= 0),
+  size       integer     not null,
+  role       text        not null check (role in ('user', 'assistant', 'tool')),
+  finish     text        not null default '' check (finish in ('', 'stop', 'length', 'interrupted', 'error')),
+  model      text        not null default '',
+  client_id  text        collate "C",
+  usage      jsonb,
+  params     jsonb,
+  error      jsonb,
+  chunks     bytea,
+  parts      jsonb       not null check (jsonb_typeof(parts) = 'array'),
+  primary key (chat, id),
+  constraint user_opens_the_turn     check ((role = 'user') = (step = 0)),
+  constraint user_has_a_client_id    check ((role = 'user') = (client_id is not null)),
+  constraint assistant_ends_the_turn check (finish = '' or role = 'assistant'),
+  constraint error_has_a_cause       check ((finish = 'error') = (error is not null))
+);
+create unique index messages_client_id on processor.messages (chat, client_id) where client_id is not null;
+
+create table processor.queued_messages (
+  chat       bigint      not null references processor.chats (number) on delete cascade,
+  id         bigint      generated always as identity,
+  created_at timestamptz not null default now(),
+  size       integer     not null,
+  client_id  text        collate "C" not null,
+  model      text        not null default '',
+  params     jsonb,
+  parts      jsonb       not null check (jsonb_typeof(parts) = 'array'),
+  primary key (chat, id)
+) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);
+create unique index queued_messages_client_id on processor.queued_messages (chat, client_id);

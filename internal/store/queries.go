@@ -1,0 +1,127 @@
+package store
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"processor/internal/chat"
+)
+
+var getSQL = prepare(`
+select `, chatColumns, ` from processor.chats c where c.id = @chat`)
+
+// Get implements chat.Queries.
+func (s *Store) Get(ctx context.Context, id chat.ID) (chat.Chat, error) {
+	var w written
+	err := s.do(ctx, "read a chat", func(b *pgx.Batch) {
+		getSQL.queue(b, args{"chat": id}, func(rows pgx.Rows) error { return w.readChat(rows) })
+	})
+	if err == nil && !w.found {
+		err = chat.ErrNotFound(id)
+	}
+	return w.chat, err
+}
+
+// snapshotSQL reads row and messages in one statement. What may be long in the row comes with the first message only.
+var snapshotSQL = prepare(`
+select `, strings.NewReplacer(
+	"c.system", "case when coalesce(m.place, 1) = 1 then c.system else '' end",
+	"c.metadata", "case when coalesce(m.place, 1) = 1 then c.metadata else '{}' end",
+).Replace(chatColumns), `, `, messageColumns, `
+from processor.chats c left join lateral (
+  select m.*, row_number() over (order by m.id) as place
+  from (
+    select `, messageColumns, ` from processor.messages m where m.chat = c.number and m.id > @after order by m.id limit @messages::int
+  ) m
+) m on true
+where c.id = @chat
+order by m.id`)
+
+// Snapshot implements chat.Queries.
+func (s *Store) Snapshot(ctx context.Context, id chat.ID, after int64, limit int) (chat.Snapshot, error) {
+	var w written
+	err := s.do(ctx, "read a transcript", func(b *pgx.Batch) {
+		snapshotSQL.queue(b, args{"chat": id, "after": after, "messages": limit + 1}, func(rows pgx.Rows) error { return w.read(rows) })
+	})
+	if err == nil && !w.found {
+		err = chat.ErrNotFound(id)
+	}
+	if err != nil {
+		return chat.Snapshot{}, err
+	}
+	snap := chat.Snapshot{Chat: w.chat, Messages: w.messages}
+	if len(snap.Messages) > limit {
+		snap.Messages = snap.Messages[:limit]
+		snap.Next = *snap.Messages[limit-1].ID
+	}
+	return snap, nil
+}
+
+// listSQL has one text for each status and for with and without a tenant, so that each is planned with its own index.
+func listSQL(f chat.Filter) statement {
+	where := "@before = 0 or c.number < @before"
+	if f.Before == 0 {
+		where = "true"
+	}
+	if f.Status != "" {
+		where += " and c.status = '" + string(f.Status) + "'"
+	}
+	if f.Tenant != "" {
+		where += " and c.tenant = @tenant and c.tenant <> ''"
+	}
+	return prepare(`select `, chatColumns, ` from processor.chats c where `, where, ` order by c.number desc limit @chats::int`)
+}
+
+// List implements chat.Queries.
+func (s *Store) List(ctx context.Context, f chat.Filter) ([]chat.Chat, error) {
+	if f.Status != "" && !f.Status.Valid() {
+		return nil, chat.Errorf(chat.Invalid, "status", "there is no status %q", string(f.Status))
+	}
+	var all []chat.Chat
+	err := s.do(ctx, "list chats", func(b *pgx.Batch) {
+		listSQL(f).queue(b, args{"before": f.Before, "tenant": f.Tenant, "chats": f.Limit}, func(rows pgx.Rows) (err error) {
+			all, err = readChats(rows)
+			return err
+		})
+	})
+	return all, err
+}
+
+func readChats(rows pgx.Rows) ([]chat.Chat, error) {
+	return collect(rows, func(row pgx.CollectableRow) (c chat.Chat, err error) {
+		return c, row.Scan(chatTargets(&c)...)
+	})
+}
+
+var workersSQL = prepare(`
+select w.id, w.name, w.host, w.pid, w.build, w.slots, w.running, w.draining, w.started_at, w.heartbeat_at, now() - w.heartbeat_at, w.lost_at is not null
+from processor.workers w order by w.id`)
+
+// Workers implements chat.Queries.
+func (s *Store) Workers(ctx context.Context) ([]chat.Worker, error) {
+	var all []chat.Worker
+	err := s.do(ctx, "list workers", func(b *pgx.Batch) {
+		workersSQL.queue(b, nil, func(rows pgx.Rows) (err error) {
+			all, err = collect(rows, s.worker)
+			return err
+		})
+	})
+	return all, err
+}
+
+func (s *Store) worker(row pgx.CollectableRow) (w chat.Worker, err error) {
+	var age time.Duration
+	var lost bool
+	err = row.Scan(&w.ID, &w.Name, &w.Host, &w.PID, &w.Build, &w.Slots, &w.Running, &w.Draining, &w.StartedAt, &w.HeartbeatAt, &age, &lost)
+	w.HeartbeatAge, w.Status = age.Milliseconds(), chat.WorkerLive
+	switch {
+	case lost:
+		w.Status = chat.WorkerLost
+	case age >= s.config.Timing.SuspectAfter:
+		w.Status = chat.WorkerSuspect
+	}
+	return w, err
+}

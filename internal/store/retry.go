@@ -1,0 +1,61 @@
+package store
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+
+	"processor/internal/chat"
+)
+
+// retrySQL opens the parked turn again. The error was not counted as a step, so the next one takes its place.
+var retrySQL = prepare(`
+with forgotten as (
+  delete from processor.messages m using processor.chats c
+  where c.id = @chat and c.status = 'error' and m.chat = c.number and m.turn = c.turn and m.finish = 'error'
+  returning m.id
+)
+update processor.chats c set `, changing, `, `, anew, `, `, waking, `, epoch = c.epoch + 1, last_error = null
+where c.id = @chat and c.status = 'error'
+returning array(select f.id from forgotten f order by f.id), `, chatColumns)
+
+// Retry implements chat.Commands.
+func (s *Store) Retry(ctx context.Context, id chat.ID) (chat.Outcome, error) {
+	a := args{"chat": id, "redispatch": s.config.Timing.RedispatchAfter}
+	var before, after written
+	var removed []int64
+	err := s.do(ctx, "retry a turn", func(b *pgx.Batch) {
+		before.lock(b, a)
+		retrySQL.queue(b, a, func(rows pgx.Rows) error { return after.readChat(rows, &removed) })
+	})
+	switch {
+	case err != nil:
+		return chat.Outcome{}, err
+	case !before.found:
+		return chat.Outcome{}, chat.ErrNotFound(id)
+	case !after.found:
+		return chat.Outcome{Chat: before.chat, From: before.chat.Status}, nil
+	}
+	out := after.outcome(before.chat.Status, nil)
+	out.Removed = removed
+	return out, nil
+}
+
+// deleteSQL takes the chat's messages and queue with it.
+var deleteSQL = prepare(`
+delete from processor.chats c where c.id = @chat and c.status in (`, from(chat.Delete), `) returning `, chatColumns)
+
+// Delete implements chat.Commands.
+func (s *Store) Delete(ctx context.Context, id chat.ID) (chat.Chat, error) {
+	var gone written
+	err := s.do(ctx, "delete a chat", func(b *pgx.Batch) {
+		deleteSQL.queue(b, args{"chat": id}, func(rows pgx.Rows) error { return gone.readChat(rows) })
+	})
+	switch {
+	case err != nil:
+		return chat.Chat{}, err
+	case !gone.found:
+		return chat.Chat{}, chat.ErrNotFound(id)
+	}
+	return gone.chat, nil
+}

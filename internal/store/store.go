@@ -1,0 +1,203 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"processor/internal/chat"
+)
+
+var (
+	_ chat.Runs     = (*Store)(nil)
+	_ chat.Commands = (*Store)(nil)
+	_ chat.Queries  = (*Store)(nil)
+	_ chat.Beats    = (*Store)(nil)
+	_ chat.Sweeps   = (*Store)(nil)
+)
+
+// Config has the store's settings. URL is required.
+type Config struct {
+	// URL is a connection string of PostgreSQL. Behind PgBouncer in transaction mode it says default_query_exec_mode=exec.
+	URL string
+	// Pool is how many connections carry work, 20 by default. Two more are the beat's and the sweep's own.
+	Pool int
+	// Timing is chat.DefaultTiming by default.
+	Timing chat.Timing
+	// Name is what pg_stat_activity shows, processor by default.
+	Name   string
+	Logger *slog.Logger
+}
+
+func (c Config) withDefaults() Config {
+	if c.Pool == 0 {
+		c.Pool = 20
+	}
+	if c.Timing == (chat.Timing{}) {
+		c.Timing = chat.DefaultTiming()
+	}
+	if c.Name == "" {
+		c.Name = "processor"
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+// Validate refuses settings that cannot work.
+func (c Config) Validate() error {
+	if c.URL == "" {
+		return errors.New("the database's URL is missing")
+	}
+	if c.Pool < 0 {
+		return fmt.Errorf("the database's pool must not be negative, is %d", c.Pool)
+	}
+	if _, err := pgxpool.ParseConfig(c.URL); err != nil {
+		return fmt.Errorf("read the database's URL: %w", err)
+	}
+	return nil
+}
+
+// Store is the truth: chats, messages and workers in PostgreSQL. Its methods may be called from any goroutine; each has a deadline
+// of its own, Timing.Statement, below that of its context.
+type Store struct {
+	config Config
+	// work carries everything but beats and sweeps, which must not wait behind it: each has one connection.
+	work, beats, sweeps *pgxpool.Pool
+}
+
+// Open makes a store without connecting: every pool connects when it is used, and again after a failure. Close it.
+func Open(ctx context.Context, config Config) (*Store, error) {
+	config = config.withDefaults()
+	if err := config.Validate(); err != nil {
+		return nil, err
+	}
+	s := &Store{config: config}
+	for _, p := range []struct {
+		to   **pgxpool.Pool
+		name string
+		size int
+	}{{&s.work, "", config.Pool}, {&s.beats, " beat", 1}, {&s.sweeps, " sweep", 1}} {
+		pool, err := config.pool(ctx, config.Name+p.name, p.size)
+		if err != nil {
+			s.Close()
+			return nil, err
+		}
+		*p.to = pool
+	}
+	return s, nil
+}
+
+// Close waits for what is being done and closes all connections.
+func (s *Store) Close() {
+	for _, pool := range []*pgxpool.Pool{s.work, s.beats, s.sweeps} {
+		if pool != nil {
+			pool.Close()
+		}
+	}
+}
+
+// Ping says whether the database answers.
+func (s *Store) Ping(ctx context.Context) error {
+	ctx, cancel := s.deadline(ctx)
+	defer cancel()
+	return wrap("ping the database", s.work.Ping(ctx))
+}
+
+func (s *Store) deadline(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, s.config.Timing.Statement)
+}
+
+func (c Config) pool(ctx context.Context, name string, size int) (*pgxpool.Pool, error) {
+	config, err := pgxpool.ParseConfig(c.URL)
+	if err != nil {
+		return nil, fmt.Errorf("read the database's URL: %w", err)
+	}
+	config.MaxConns = int32(min(size, 10000))
+	config.AfterConnect = useUTC
+	connection := config.ConnConfig
+	connection.ConnectTimeout = c.Timing.Statement
+	connection.DialFunc = dialer(c.Timing).DialContext
+	if connection.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
+		c.session(name, connection.RuntimeParams)
+	}
+	return pgxpool.NewWithConfig(ctx, config)
+}
+
+// session sets what holds for a whole connection. A pooler that multiplexes connections refuses such parameters, or hands them to strangers:
+// there the role has them (operations.md), and a sweep sets its own in its transaction.
+func (c Config) session(name string, parameters map[string]string) {
+	milliseconds := func(d time.Duration) string { return strconv.FormatInt(max(1, d.Milliseconds()), 10) }
+	for key, value := range map[string]string{
+		"application_name":                    name,
+		"statement_timeout":                   milliseconds(c.Timing.Statement),
+		"idle_in_transaction_session_timeout": milliseconds(c.Timing.IdleTx),
+		// A host that vanished holds its locks until its connection is known to be dead.
+		"tcp_user_timeout":        milliseconds(c.Timing.LostAfter / 2),
+		"tcp_keepalives_idle":     strconv.Itoa(max(1, int((c.Timing.LostAfter / 2).Seconds()))),
+		"tcp_keepalives_interval": "1",
+		// Every statement here is one that is best planned once: by key, or by a partial index that its text names.
+		"plan_cache_mode": "force_generic_plan",
+	} {
+		if _, ok := parameters[key]; !ok {
+			parameters[key] = value
+		}
+	}
+}
+
+func dialer(t chat.Timing) *net.Dialer {
+	silence := t.LostAfter / 2
+	return &net.Dialer{
+		Timeout:         t.Statement,
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: silence, Interval: time.Second, Count: 3},
+		Control:         userTimeout(silence),
+	}
+}
+
+// useUTC makes times comparable: the same moment is the same value, whatever the host's zone.
+func useUTC(_ context.Context, conn *pgx.Conn) error {
+	conn.TypeMap().RegisterType(&pgtype.Type{
+		Name: "timestamptz", OID: pgtype.TimestamptzOID, Codec: &pgtype.TimestamptzCodec{ScanLocation: time.UTC},
+	})
+	return nil
+}
+
+// call is one transition as a value: it queues its statements, whose readers leave the result with whoever made the call. A reader starts
+// from nothing, because a call may be sent more than once; and it refuses nothing, because the transaction is decided without it.
+type call func(b *pgx.Batch)
+
+// do carries out calls in one transaction and one round trip: the server takes all statements up to the batch's end for one.
+func (s *Store) do(ctx context.Context, doing string, calls ...call) error {
+	ctx, cancel := s.deadline(ctx)
+	defer cancel()
+	return wrap(doing, send(ctx, s.work, calls...))
+}
+
+// sender is a pool or a transaction.
+type sender interface {
+	SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
+}
+
+// send repeats what the server undid because of others; the attempts are few because each has waited for somebody who was faster.
+func send(ctx context.Context, to sender, calls ...call) error {
+	const attempts = 5
+	for attempt := 1; ; attempt++ {
+		b := &pgx.Batch{}
+		for _, queue := range calls {
+			queue(b)
+		}
+		err := to.SendBatch(ctx, b).Close()
+		if attempt == attempts || meaning(err) != undone {
+			return err
+		}
+	}
+}

@@ -1,0 +1,174 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"processor/internal/chat"
+)
+
+// sweepLock is the advisory lock that one sweeper at a time holds, for the length of its transaction.
+const sweepLock = 0x70726f636573 // "proces"
+
+// sweepLockSQL also bounds how long a frozen sweeper keeps the lock, where the connection's own parameters can't.
+var sweepLockSQL = prepare(`
+select pg_try_advisory_xact_lock(@lock::bigint), set_config('idle_in_transaction_session_timeout', @idle, true)`)
+
+// Sweep implements chat.Sweeps.
+func (s *Store) Sweep(ctx context.Context, p chat.Pass) (chat.Report, error) {
+	ctx, cancel := s.deadline(ctx)
+	defer cancel()
+	var r chat.Report
+	err := pgx.BeginFunc(ctx, s.sweeps, func(tx pgx.Tx) error {
+		r = chat.Report{}
+		a := args{"lock": int64(sweepLock), "idle": s.config.Timing.IdleTx.String()}
+		var idle string
+		if err := tx.QueryRow(ctx, sweepLockSQL.sql, sweepLockSQL.values(a)...).Scan(&r.Held, &idle); err != nil || !r.Held {
+			return err
+		}
+		return sweep(ctx, tx, p, &r)
+	})
+	if err != nil {
+		return chat.Report{}, wrap("sweep", err)
+	}
+	return r, nil
+}
+
+func sweep(ctx context.Context, tx pgx.Tx, p chat.Pass, r *chat.Report) error {
+	a := args{
+		"gone": p.Gone, "suspect_after": p.SuspectAfter, "lost_after": p.LostAfter, "judges_age": p.LostAfter > 0,
+		"redispatch": p.RedispatchAfter, "batch": p.Batch, "park_at": chat.ParkAt, "max_recoveries": chat.MaxRecoveries,
+	}
+	err := tx.SendBatch(ctx, sweepBatch(a, r)).Close()
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(r.Recovered, func(x, y chat.Recovered) int { return cmp.Compare(x.Chat.Number, y.Chat.Number) })
+	r.More = len(r.Recovered) == p.Batch || len(r.Stale) == p.Batch
+	return tx.SendBatch(ctx, parkBatch(r)).Close()
+}
+
+// sweepBatch has the order of a pass: whom it declares lost is recovered from at once.
+func sweepBatch(a args, r *chat.Report) *pgx.Batch {
+	b := &pgx.Batch{}
+	loseSQL.queue(b, a, func(rows pgx.Rows) (err error) {
+		r.Lost, err = collect(rows, func(row pgx.CollectableRow) (w chat.LostWorker, err error) {
+			return w, row.Scan(&w.ID, &w.Cause, &w.Age)
+		})
+		slices.SortFunc(r.Lost, func(x, y chat.LostWorker) int { return cmp.Compare(x.ID, y.ID) })
+		return err
+	})
+	recoverSQL.queue(b, a, func(rows pgx.Rows) (err error) {
+		r.Recovered, err = collect(rows, readRecovered)
+		return err
+	})
+	unownedSQL.queue(b, a, func(rows pgx.Rows) (err error) {
+		r.Unowned, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[int])
+		return err
+	})
+	suspectsSQL.queue(b, a, func(rows pgx.Rows) (err error) {
+		r.Suspects, err = collect(rows, pgx.RowToStructByPos[chat.Suspect])
+		return err
+	})
+	staleSQL.queue(b, a, func(rows pgx.Rows) (err error) {
+		r.Stale, err = collect(rows, readStale)
+		return err
+	})
+	return b
+}
+
+// loseSQL looks at the heartbeat again: a worker that has beaten since it was probed is spared. Lost is for ever.
+var loseSQL = prepare(`
+update processor.workers w
+set lost_at = now(), lost_cause = case when w.id = any(@gone::text[]) and w.heartbeat_at <= now() - @suspect_after::interval then 'gone' else 'age' end
+where w.lost_at is null and (
+  (w.id = any(@gone::text[]) and w.heartbeat_at <= now() - @suspect_after::interval)
+  or (@judges_age and w.heartbeat_at <= now() - @lost_after::interval))
+returning w.id, w.lost_cause, now() - w.heartbeat_at`)
+
+// unowned joins a running chat with its worker, and keeps it if that is gone or lost.
+const unowned = `
+  from processor.chats c left join processor.workers w on w.id = c.worker_id
+  where c.status in ('running') and (w.id is null or w.lost_at is not null)`
+
+// recoverSQL takes chats from lost owners. A row that somebody has locked is left for the next pass: its owner may be finishing it.
+// Only a takeover from a process that is gone and was not draining is charged (I8).
+var recoverSQL = prepare(`
+with lost as (
+  select c.number, c.worker_id as worker, coalesce(w.lost_cause, 'row') as cause, coalesce(w.lost_cause = 'gone' and not w.draining, false) as charged`,
+	unowned, `
+  order by c.number limit @batch::int for update of c skip locked
+), judged as (
+  select l.*, case
+      when c.interrupt_turn = c.turn then null -- the next owner ends the turn
+      when c.takeovers + l.charged::int >= @park_at::int then
+        '{"code": "poison", "message": "the chat''s owners died one after another"}'::jsonb
+      when c.recoveries + 1 >= @max_recoveries::int then
+        '{"code": "too_many_recoveries", "message": "the turn was recovered too often"}'::jsonb
+    end as verdict
+  from lost l join processor.chats c on c.number = l.number
+)
+update processor.chats c set `, changing, `, epoch = c.epoch + 1, recoveries = c.recoveries + 1, takeovers = c.takeovers + j.charged::int,
+  worker_id = null, claimed_at = null, dispatches = 0,
+  status = case when j.verdict is null then 'pending' else 'error' end,
+  dispatch_at = case when j.verdict is null then now() + @redispatch::interval end,
+  idle_at = case when j.verdict is not null then now() end,
+  retry_at = case when j.verdict is null then c.retry_at end,
+  last_error = j.verdict || jsonb_build_object('at', now(), 'attempts', c.attempts)
+from judged j where c.number = j.number
+returning j.worker, j.cause, j.charged, `, chatColumns)
+
+func readRecovered(row pgx.CollectableRow) (r chat.Recovered, err error) {
+	r.Changed, r.From = true, chat.Running
+	return r, row.Scan(append([]any{&r.Worker, &r.Cause, &r.Charged}, chatTargets(&r.Chat)...)...)
+}
+
+var unownedSQL = prepare(`
+select count(*)`, unowned)
+
+var suspectsSQL = prepare(`
+select w.id, now() - w.heartbeat_at from processor.workers w
+where w.lost_at is null and w.heartbeat_at <= now() - @suspect_after::interval order by w.id`)
+
+var staleSQL = prepare(`
+select c.id, c.number, c.step, c.void_epoch, c.attempts, c.recoveries
+from processor.chats c where c.status = 'pending' and c.dispatch_at <= now() order by c.dispatch_at, c.number limit @batch::int`)
+
+func readStale(row pgx.CollectableRow) (chat.Stale, error) {
+	var c chat.Chat
+	err := row.Scan(&c.ID, &c.Number, &c.Step, &c.Void, &c.Attempts, &c.Recoveries)
+	return chat.Stale{Chat: c.ID, Number: c.Number, Begun: c.Begun()}, err
+}
+
+// parkSQL writes the error that ended the turn of a parked chat, after the results of its open calls.
+var parkSQL = prepare(`
+with ending as (
+  select c.number, c.turn, c.step, c.epoch, c.last_error - 'at' - 'attempts' as error from processor.chats c where c.number = @number
+), closing as (`, openCalls, `)
+insert into processor.messages as m (chat, turn, step, epoch, role, finish, parts, size, error)
+select e.number, e.turn, e.step + 1, e.epoch, n.role, n.finish, n.parts, octet_length(n.parts::text), n.error
+from ending e cross join lateral (
+  select 1 as place, 'tool' as role, '' as finish, l.parts, null::jsonb as error from closing l
+  union all
+  select 2, 'assistant', 'error', '[]'::jsonb, e.error
+) n order by n.place
+returning `, messageColumns)
+
+// parkBatch writes the last messages of the chats that the pass parked, few if any.
+func parkBatch(r *chat.Report) *pgx.Batch {
+	b := &pgx.Batch{}
+	for i := range r.Recovered {
+		out := &r.Recovered[i].Outcome
+		if out.Chat.Status != chat.Parked {
+			continue
+		}
+		parkSQL.queue(b, args{"number": out.Chat.Number, "closed": closedCall}, func(rows pgx.Rows) (err error) {
+			out.Messages, err = readMessages(rows, out.Chat.ID)
+			return err
+		})
+	}
+	return b
+}
