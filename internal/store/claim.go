@@ -11,36 +11,36 @@ import (
 
 // claimSQL locks the row and takes the chat if it may be taken; the row is the one before if it may not. It reads no table that
 // the lock protects, so one statement is enough.
-var claimSQL = prepare(`
+const claimSQL = `
 with seen as (
-  select `, chatColumns, `,
+  select ` + chatColumns + `,
     exists (select from processor.workers w where w.id = @worker and w.lost_at is null and not w.draining) as entitled
   from processor.chats c where c.id = @chat for update of c
 ), claimed as (
-  update processor.chats c set `, changing, `, status = 'running', worker_id = @worker, claimed_at = now(), dispatch_at = null, epoch = c.epoch + 1
+  update processor.chats c set ` + changing + `, status = 'running', worker_id = @worker, claimed_at = now(), dispatch_at = null, epoch = c.epoch + 1
   from seen s
-  where c.number = s.number and c.status in (`, from(chat.Claim), `) and s.entitled and (@suspects or c.takeovers < @suspect_from::int)
-  returning `, chatColumns, `
+  where c.number = s.number and c.status = any(@from::text[]) and s.entitled and (@suspects or c.takeovers < @suspect_from::int)
+  returning ` + chatColumns + `
 )
-select true, true, `, chatColumns, ` from claimed c
+select true, true, ` + chatColumns + ` from claimed c
 union all
-select false, c.entitled, `, chatColumns, ` from seen c where not exists (select from claimed)`)
+select false, c.entitled, ` + chatColumns + ` from seen c where not exists (select from claimed)`
 
 // historySQL reads the newest messages within the budget, and the open turn in any case. The window sums sizes as they are stored, so what is
 // over the budget is never read. It finds nothing unless claimSQL has just claimed the chat.
-var historySQL = prepare(`
-select `, messageColumns, `
+const historySQL = `
+select ` + messageColumns + `
 from processor.chats c cross join lateral (
   select h.*, row_number() over newest as place, sum(h.size) over newest as total
   from (
-    select `, messageColumns, `, m.size from processor.messages m where m.chat = c.number order by m.id desc
+    select ` + messageColumns + `, m.size from processor.messages m where m.chat = c.number order by m.id desc
     -- a step has at most two messages, the last one a third
     limit greatest(@messages::int, 2 * c.step + 4)
   ) h window newest as (order by h.id desc)
 ) m
 where c.id = @chat and c.status = 'running' and c.worker_id = @worker and c.claimed_at = now()
   and (m.turn = c.turn or (m.place <= @messages::int and m.total <= @bytes::bigint))
-order by m.id`)
+order by m.id`
 
 // claimCall is a Claim and what came of it.
 type claimCall struct {
@@ -54,7 +54,7 @@ type claimCall struct {
 // Claim implements chat.Runs.
 func (s *Store) Claim(ctx context.Context, id chat.ID, worker chat.WorkerID, suspects bool, b chat.Budget) (chat.Claimed, error) {
 	c := claimCall{id: id, args: args{
-		"chat": id, "worker": worker, "suspects": suspects, "suspect_from": chat.SuspectFrom, "messages": b.Messages, "bytes": b.Bytes,
+		"chat": id, "worker": worker, "from": from(chat.Claim), "suspects": suspects, "suspect_from": chat.SuspectFrom, "messages": b.Messages, "bytes": b.Bytes,
 	}}
 	if err := s.do(ctx, "claim a chat", c.queue); err != nil {
 		return chat.Claimed{}, err
@@ -65,9 +65,9 @@ func (s *Store) Claim(ctx context.Context, id chat.ID, worker chat.WorkerID, sus
 	return chat.Claimed{Chat: c.row.chat, History: c.history}, nil
 }
 
-func (c *claimCall) queue(b *pgx.Batch) {
-	claimSQL.queue(b, c.args, func(rows pgx.Rows) error { return c.row.readChat(rows, &c.claimed, &c.entitled) })
-	historySQL.queue(b, c.args, func(rows pgx.Rows) (err error) {
+func (c *claimCall) queue(b *batch) {
+	b.query(claimSQL, c.args, func(rows pgx.Rows) error { return c.row.readChat(rows, &c.claimed, &c.entitled) })
+	b.query(historySQL, c.args, func(rows pgx.Rows) (err error) {
 		c.history, err = readMessages(rows, c.id)
 		return err
 	})

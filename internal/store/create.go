@@ -10,26 +10,26 @@ import (
 )
 
 // createSQL makes the chat and its first message, or nothing if the id is taken.
-var createSQL = prepare(`
+const createSQL = `
 with created as (
   insert into processor.chats as c (id, tenant, title, model, system, metadata, digest, status, turn, idle_at, dispatch_at)
   values (@chat, @tenant, @title, @model, @system, @metadata, @digest,
     case when @parts::jsonb is null then 'waiting' else 'pending' end, case when @parts::jsonb is null then 0 else 1 end,
     case when @parts::jsonb is null then now() end, case when @parts::jsonb is not null then now() + @redispatch::interval end)
   on conflict (id) do nothing
-  returning `, chatColumns, `
+  returning ` + chatColumns + `
 ), said as (
   insert into processor.messages as m (chat, turn, step, epoch, role, parts, size, model, params, client_id)
   select c.number, 1, 0, 0, 'user', @parts, @size, @message_model, @params, @client_id from created c where @parts::jsonb is not null
-  returning `, messageColumns, `
+  returning ` + messageColumns + `
 )
-select `, chatColumns, `, `, messageColumns, ` from created c left join said m on true`)
+select ` + chatColumns + `, ` + messageColumns + ` from created c left join said m on true`
 
 // createdSQL finds what took the id, which a concurrent creation may have done while createSQL waited.
-var createdSQL = prepare(`
-select c.digest, `, chatColumns, `, `, messageColumns, `
+const createdSQL = `
+select c.digest, ` + chatColumns + `, ` + messageColumns + `
 from processor.chats c left join processor.messages m on m.chat = c.number and m.turn = 1 and m.step = 0 and m.client_id is not null
-where c.id = @chat`)
+where c.id = @chat`
 
 // Create implements chat.Commands.
 func (s *Store) Create(ctx context.Context, n chat.NewChat) (chat.Sent, error) {
@@ -44,15 +44,15 @@ func (s *Store) Create(ctx context.Context, n chat.NewChat) (chat.Sent, error) {
 	for {
 		var created, first written
 		var firstDigest []byte
-		err := s.do(ctx, "create a chat", func(b *pgx.Batch) {
-			createSQL.queue(b, a, func(rows pgx.Rows) error { return created.read(rows) })
-			createdSQL.queue(b, a, func(rows pgx.Rows) error { return first.read(rows, &firstDigest) })
+		err := s.do(ctx, "create a chat", func(b *batch) {
+			b.query(createSQL, a, func(rows pgx.Rows) error { return created.read(rows) })
+			b.query(createdSQL, a, func(rows pgx.Rows) error { return first.read(rows, &firstDigest) })
 		})
 		switch {
 		case err != nil:
 			return chat.Sent{}, err
 		case created.found:
-			return chat.Sent{Outcome: created.outcome(chat.Waiting, nil), Message: firstOf(created.messages)}, nil
+			return chat.Sent{Outcome: created.outcome("", nil), Message: firstOf(created.messages)}, nil
 		case first.found:
 			return alreadyCreated(n, first, firstDigest)
 		}

@@ -11,7 +11,7 @@ import (
 
 // dispatchedSQL notes when the dispatches are looked for again. It is no transition: the version stays. Rows that somebody has locked are
 // left alone, for they are about to change.
-var dispatchedSQL = prepare(`
+const dispatchedSQL = `
 with found as (
   select c.number, c.number = any(@published::bigint[]) as published from processor.chats c
   where c.number = any(@published::bigint[] || @present::bigint[]) and c.status = 'pending'
@@ -22,7 +22,7 @@ update processor.chats c set
   dispatch_at = now() + least(@longest::interval, case when f.published
     then @first::interval * power(2, least(c.dispatches + 1, 30))
     else greatest(@first::interval, now() - c.updated_at) end)
-from found f where c.number = f.number`)
+from found f where c.number = f.number`
 
 // Dispatched implements chat.Sweeps.
 func (s *Store) Dispatched(ctx context.Context, published, present []chat.Number, first, longest time.Duration) error {
@@ -39,11 +39,11 @@ func numbers(all []chat.Number) []int64 {
 	return list
 }
 
-var anewSQL = prepare(`
+const anewSQL = `
 with found as (
   select c.number from processor.chats c where c.status = 'pending' for update skip locked
 )
-update processor.chats c set dispatches = 0, dispatch_at = now() from found f where c.number = f.number`)
+update processor.chats c set dispatches = 0, dispatch_at = now() from found f where c.number = f.number`
 
 // Anew implements chat.Sweeps.
 func (s *Store) Anew(ctx context.Context) error {
@@ -51,11 +51,11 @@ func (s *Store) Anew(ctx context.Context) error {
 }
 
 // doSweep is do on the sweep's own connection.
-func (s *Store) doSweep(ctx context.Context, doing string, st statement, a args, read func(pgx.Rows) error) error {
+func (s *Store) doSweep(ctx context.Context, doing string, sql string, a args, read func(pgx.Rows) error) error {
 	ctx, cancel := s.deadline(ctx)
 	defer cancel()
-	return wrap(doing, send(ctx, s.sweeps, func(b *pgx.Batch) {
-		st.queue(b, a, func(rows pgx.Rows) error {
+	return wrap(doing, s.send(ctx, s.sweeps, func(b *batch) {
+		b.query(sql, a, func(rows pgx.Rows) error {
 			if read == nil {
 				return nil
 			}
@@ -64,17 +64,17 @@ func (s *Store) doSweep(ctx context.Context, doing string, st statement, a args,
 	}))
 }
 
-var forgetWorkersSQL = prepare(`
-delete from processor.workers w where w.heartbeat_at <= now() - interval '1 day'`)
+const forgetWorkersSQL = `
+delete from processor.workers w where w.heartbeat_at <= now() - interval '1 day'`
 
-var pruneSQL = prepare(`
+const pruneSQL = `
 with old as (
   select c.number, c.idle_at from processor.chats c where c.idle_at <= now() - @retain::interval
   order by c.idle_at, c.number limit @batch::int for update skip locked
 ), gone as (
   delete from processor.chats c using old o where c.number = o.number returning c.id, c.number, o.idle_at
 )
-select g.id from gone g order by g.idle_at, g.number`)
+select g.id from gone g order by g.idle_at, g.number`
 
 // Prune implements chat.Sweeps.
 func (s *Store) Prune(ctx context.Context, retain time.Duration, batch int) ([]chat.ID, error) {

@@ -38,14 +38,14 @@ type Stuck struct {
 	For time.Duration `json:"for"`
 }
 
-var unownedListSQL = prepare(`
-select c.id, c.status, c.worker_id, now() - c.claimed_at`, unowned, ` order by c.claimed_at limit 100`)
+const unownedListSQL = `
+select c.id, c.status, c.worker_id, now() - c.claimed_at` + unowned + ` order by c.claimed_at limit 100`
 
-var undispatchedSQL = prepare(`
+const undispatchedSQL = `
 select c.id, c.status, '', now() - c.dispatch_at
-from processor.chats c where c.status = 'pending' and c.dispatch_at <= now() order by c.dispatch_at limit 100`)
+from processor.chats c where c.status = 'pending' and c.dispatch_at <= now() order by c.dispatch_at limit 100`
 
-var agesSQL = prepare(`
+const agesSQL = `
 select
   (select count(*) from processor.chats c where c.status = 'pending'),
   (select count(*) from processor.chats c where c.status = 'running'),
@@ -53,7 +53,7 @@ select
   coalesce(now() - (select min(c.updated_at) from processor.chats c where c.status = 'pending'), '0'),
   coalesce(now() - (select min(c.claimed_at) from processor.chats c where c.status = 'running'), '0'),
   (select count(*) from processor.workers w where w.lost_at is null and w.heartbeat_at > now() - @lost_after::interval),
-  coalesce(now() - (select max(w.lost_at) from processor.workers w), '0')`)
+  coalesce(now() - (select max(w.lost_at) from processor.workers w), '0')`
 
 // Doctor reads what the invariants forbid and what a person wants to know before anything else.
 func (s *Store) Doctor(ctx context.Context) (Findings, error) {
@@ -65,10 +65,10 @@ func (s *Store) Doctor(ctx context.Context) (Findings, error) {
 	if err := s.readClock(ctx, &f); err != nil {
 		return f, err
 	}
-	return f, s.do(ctx, "examine the database", func(b *pgx.Batch) {
-		unownedListSQL.queue(b, nil, readStuck(&f.Unowned))
-		undispatchedSQL.queue(b, nil, readStuck(&f.Undispatched))
-		agesSQL.queue(b, args{"lost_after": s.config.Timing.LostAfter}, func(rows pgx.Rows) error {
+	return f, s.do(ctx, "examine the database", func(b *batch) {
+		b.query(unownedListSQL, nil, readStuck(&f.Unowned))
+		b.query(undispatchedSQL, nil, readStuck(&f.Undispatched))
+		b.query(agesSQL, args{"lost_after": s.config.Timing.LostAfter}, func(rows pgx.Rows) error {
 			var pending, running, parked int64
 			_, err := pgx.CollectExactlyOneRow(rows, func(row pgx.CollectableRow) (struct{}, error) {
 				return struct{}{}, row.Scan(&pending, &running, &parked, &f.OldestPending, &f.OldestRunning, &f.LiveWorkers, &f.LastLost)

@@ -20,11 +20,13 @@ const openCalls = `
   having count(*) > 0`
 
 // closedCall is the part that openCalls completes, as the domain makes it.
-var closedCall = encode(chat.CloseCalls([]chat.Message{{Parts: []chat.Part{{Type: chat.ToolCallPart}}}})[0].Parts[0])
+func closedCall() []byte {
+	return encode(chat.CloseCalls([]chat.Message{{Parts: []chat.Part{{Type: chat.ToolCallPart}}}})[0].Parts[0])
+}
 
 // endSQL ends the open turn of a pending chat as interrupted, in an epoch of its own, and opens the next one if the queue has it.
 // It does nothing when the named turn is over, or when the client_id for whose sake it is done was accepted before.
-var endSQL = prepare(`
+const endSQL = `
 with ending as (
   select c.number, c.turn, c.step, c.epoch, @of_number::bigint = c.number and @of_turn::int = c.turn and @of_step::int = c.step
       and @of_epoch::bigint > c.void_epoch and @of_epoch::bigint <= c.epoch as spoke
@@ -32,7 +34,7 @@ with ending as (
   where c.id = @chat and c.status = 'pending' and (@turn::int = 0 or c.turn = @turn::int)
     and not exists (select from processor.messages m where m.chat = c.number and m.client_id = @client_id::text)
     and not exists (select from processor.queued_messages m where m.chat = c.number and m.client_id = @client_id::text)
-), closing as (`, openCalls, `
+), closing as (` + openCalls + `
 ), head as (
   delete from processor.queued_messages q
   where (q.chat, q.id) = (select e.number, min(h.id) from ending e join processor.queued_messages h on h.chat = e.number group by e.number)
@@ -49,9 +51,9 @@ with ending as (
     union all
     select 3, e.turn + 1, 0, 'user', '', h.parts, h.size, null, h.client_id, h.model, h.params from head h
   ) n order by n.place
-  returning `, messageColumns, `
+  returning ` + messageColumns + `
 ), ended as (
-  update processor.chats c set updated_at = now(), version = c.version + @versions::int, `, anew, `, epoch = c.epoch + 1, dispatches = 0,
+  update processor.chats c set updated_at = now(), version = c.version + @versions::int, ` + anew + `, epoch = c.epoch + 1, dispatches = 0,
     status = case when h.chat is null then 'waiting' else 'pending' end,
     idle_at = case when h.chat is null then now() end,
     dispatch_at = case when h.chat is not null then now() + @redispatch::interval end,
@@ -59,19 +61,19 @@ with ending as (
     step = case when h.chat is null then c.step + 1 else 0 end,
     queued = case when h.chat is null then c.queued else c.queued - 1 end
   from ending e left join head h on true where c.number = e.number
-  returning `, chatColumns, `
+  returning ` + chatColumns + `
 )
-select `, chatColumns, `, `, messageColumns, ` from ended c left join said m on true order by m.id`)
+select ` + chatColumns + `, ` + messageColumns + ` from ended c left join said m on true order by m.id`
 
 // askSQL asks the owner of a running chat to stop.
-var askSQL = prepare(`
-update processor.chats c set `, changing, `, interrupt_turn = c.turn
+const askSQL = `
+update processor.chats c set ` + changing + `, interrupt_turn = c.turn
 where c.id = @chat and c.status = 'running' and (@turn::int = 0 or c.turn = @turn::int) and c.interrupt_turn <> c.turn
-returning `, chatColumns)
+returning ` + chatColumns
 
 // ending adds the values of endSQL.
 func (a args) ending(turn int, partial *chat.Partial) {
-	a["turn"], a["closed"], a["versions"] = turn, closedCall, 1
+	a["turn"], a["closed"], a["versions"] = turn, closedCall(), 1
 	if partial == nil {
 		return
 	}
@@ -85,10 +87,10 @@ func (s *Store) Interrupt(ctx context.Context, id chat.ID, turn int, partial *ch
 	a := args{"chat": id, "redispatch": s.config.Timing.RedispatchAfter}
 	a.ending(turn, partial)
 	var before, ended, asked written
-	err := s.do(ctx, "interrupt a turn", func(b *pgx.Batch) {
+	err := s.do(ctx, "interrupt a turn", func(b *batch) {
 		before.lock(b, a)
-		endSQL.queue(b, a, func(rows pgx.Rows) error { return ended.read(rows) })
-		askSQL.queue(b, a, func(rows pgx.Rows) error { return asked.readChat(rows) })
+		b.query(endSQL, a, func(rows pgx.Rows) error { return ended.read(rows) })
+		b.query(askSQL, a, func(rows pgx.Rows) error { return asked.readChat(rows) })
 	})
 	switch {
 	case err != nil:

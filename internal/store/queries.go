@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -10,14 +9,14 @@ import (
 	"processor/internal/chat"
 )
 
-var getSQL = prepare(`
-select `, chatColumns, ` from processor.chats c where c.id = @chat`)
+const getSQL = `
+select ` + chatColumns + ` from processor.chats c where c.id = @chat`
 
 // Get implements chat.Queries.
 func (s *Store) Get(ctx context.Context, id chat.ID) (chat.Chat, error) {
 	var w written
-	err := s.do(ctx, "read a chat", func(b *pgx.Batch) {
-		getSQL.queue(b, args{"chat": id}, func(rows pgx.Rows) error { return w.readChat(rows) })
+	err := s.do(ctx, "read a chat", func(b *batch) {
+		b.query(getSQL, args{"chat": id}, func(rows pgx.Rows) error { return w.readChat(rows) })
 	})
 	if err == nil && !w.found {
 		err = chat.ErrNotFound(id)
@@ -26,25 +25,23 @@ func (s *Store) Get(ctx context.Context, id chat.ID) (chat.Chat, error) {
 }
 
 // snapshotSQL reads row and messages in one statement. What may be long in the row comes with the first message only.
-var snapshotSQL = prepare(`
-select `, strings.NewReplacer(
-	"c.system", "case when coalesce(m.place, 1) = 1 then c.system else '' end",
-	"c.metadata", "case when coalesce(m.place, 1) = 1 then c.metadata else '{}' end",
-).Replace(chatColumns), `, `, messageColumns, `
+const snapshotSQL = `
+select ` + chatFacts + `, case when coalesce(m.place, 1) = 1 then c.metadata else '{}' end, case when coalesce(m.place, 1) = 1 then c.system else '' end,
+  ` + messageColumns + `
 from processor.chats c left join lateral (
   select m.*, row_number() over (order by m.id) as place
   from (
-    select `, messageColumns, ` from processor.messages m where m.chat = c.number and m.id > @after order by m.id limit @messages::int
+    select ` + messageColumns + ` from processor.messages m where m.chat = c.number and m.id > @after order by m.id limit @messages::int
   ) m
 ) m on true
 where c.id = @chat
-order by m.id`)
+order by m.id`
 
 // Snapshot implements chat.Queries.
 func (s *Store) Snapshot(ctx context.Context, id chat.ID, after int64, limit int) (chat.Snapshot, error) {
 	var w written
-	err := s.do(ctx, "read a transcript", func(b *pgx.Batch) {
-		snapshotSQL.queue(b, args{"chat": id, "after": after, "messages": limit + 1}, func(rows pgx.Rows) error { return w.read(rows) })
+	err := s.do(ctx, "read a transcript", func(b *batch) {
+		b.query(snapshotSQL, args{"chat": id, "after": after, "messages": limit + 1}, func(rows pgx.Rows) error { return w.read(rows) })
 	})
 	if err == nil && !w.found {
 		err = chat.ErrNotFound(id)
@@ -61,7 +58,7 @@ func (s *Store) Snapshot(ctx context.Context, id chat.ID, after int64, limit int
 }
 
 // listSQL has one text for each status and for with and without a tenant, so that each is planned with its own index.
-func listSQL(f chat.Filter) statement {
+func listSQL(f chat.Filter) string {
 	where := "@before = 0 or c.number < @before"
 	if f.Before == 0 {
 		where = "true"
@@ -72,7 +69,7 @@ func listSQL(f chat.Filter) statement {
 	if f.Tenant != "" {
 		where += " and c.tenant = @tenant and c.tenant <> ''"
 	}
-	return prepare(`select `, chatColumns, ` from processor.chats c where `, where, ` order by c.number desc limit @chats::int`)
+	return `select ` + chatColumns + ` from processor.chats c where ` + where + ` order by c.number desc limit @chats::int`
 }
 
 // List implements chat.Queries.
@@ -81,8 +78,8 @@ func (s *Store) List(ctx context.Context, f chat.Filter) ([]chat.Chat, error) {
 		return nil, chat.Errorf(chat.Invalid, "status", "there is no status %q", string(f.Status))
 	}
 	var all []chat.Chat
-	err := s.do(ctx, "list chats", func(b *pgx.Batch) {
-		listSQL(f).queue(b, args{"before": f.Before, "tenant": f.Tenant, "chats": f.Limit}, func(rows pgx.Rows) (err error) {
+	err := s.do(ctx, "list chats", func(b *batch) {
+		b.query(listSQL(f), args{"before": f.Before, "tenant": f.Tenant, "chats": f.Limit}, func(rows pgx.Rows) (err error) {
 			all, err = readChats(rows)
 			return err
 		})
@@ -96,15 +93,15 @@ func readChats(rows pgx.Rows) ([]chat.Chat, error) {
 	})
 }
 
-var workersSQL = prepare(`
+const workersSQL = `
 select w.id, w.name, w.host, w.pid, w.build, w.slots, w.running, w.draining, w.started_at, w.heartbeat_at, now() - w.heartbeat_at, w.lost_at is not null
-from processor.workers w order by w.id`)
+from processor.workers w order by w.id`
 
 // Workers implements chat.Queries.
 func (s *Store) Workers(ctx context.Context) ([]chat.Worker, error) {
 	var all []chat.Worker
-	err := s.do(ctx, "list workers", func(b *pgx.Batch) {
-		workersSQL.queue(b, nil, func(rows pgx.Rows) (err error) {
+	err := s.do(ctx, "list workers", func(b *batch) {
+		b.query(workersSQL, nil, func(rows pgx.Rows) (err error) {
 			all, err = collect(rows, s.worker)
 			return err
 		})

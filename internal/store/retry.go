@@ -9,24 +9,24 @@ import (
 )
 
 // retrySQL opens the parked turn again. The error was not counted as a step, so the next one takes its place.
-var retrySQL = prepare(`
+const retrySQL = `
 with forgotten as (
   delete from processor.messages m using processor.chats c
   where c.id = @chat and c.status = 'error' and m.chat = c.number and m.turn = c.turn and m.finish = 'error'
   returning m.id
 )
-update processor.chats c set `, changing, `, `, anew, `, `, waking, `, epoch = c.epoch + 1, last_error = null
+update processor.chats c set ` + changing + `, ` + anew + `, ` + waking + `, epoch = c.epoch + 1, last_error = null
 where c.id = @chat and c.status = 'error'
-returning array(select f.id from forgotten f order by f.id), `, chatColumns)
+returning array(select f.id from forgotten f order by f.id), ` + chatColumns
 
 // Retry implements chat.Commands.
 func (s *Store) Retry(ctx context.Context, id chat.ID) (chat.Outcome, error) {
 	a := args{"chat": id, "redispatch": s.config.Timing.RedispatchAfter}
 	var before, after written
 	var removed []int64
-	err := s.do(ctx, "retry a turn", func(b *pgx.Batch) {
+	err := s.do(ctx, "retry a turn", func(b *batch) {
 		before.lock(b, a)
-		retrySQL.queue(b, a, func(rows pgx.Rows) error { return after.readChat(rows, &removed) })
+		b.query(retrySQL, a, func(rows pgx.Rows) error { return after.readChat(rows, &removed) })
 	})
 	switch {
 	case err != nil:
@@ -42,14 +42,14 @@ func (s *Store) Retry(ctx context.Context, id chat.ID) (chat.Outcome, error) {
 }
 
 // deleteSQL takes the chat's messages and queue with it.
-var deleteSQL = prepare(`
-delete from processor.chats c where c.id = @chat and c.status in (`, from(chat.Delete), `) returning `, chatColumns)
+const deleteSQL = `
+delete from processor.chats c where c.id = @chat and c.status = any(@from::text[]) returning ` + chatColumns
 
 // Delete implements chat.Commands.
 func (s *Store) Delete(ctx context.Context, id chat.ID) (chat.Chat, error) {
 	var gone written
-	err := s.do(ctx, "delete a chat", func(b *pgx.Batch) {
-		deleteSQL.queue(b, args{"chat": id}, func(rows pgx.Rows) error { return gone.readChat(rows) })
+	err := s.do(ctx, "delete a chat", func(b *batch) {
+		b.query(deleteSQL, args{"chat": id, "from": from(chat.Delete)}, func(rows pgx.Rows) error { return gone.readChat(rows) })
 	})
 	switch {
 	case err != nil:

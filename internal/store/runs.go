@@ -37,26 +37,26 @@ func (a args) messages(all []chat.Message) {
 	})
 }
 
-var commitSQL = prepare(`
+const commitSQL = `
 with changed as (
-  update processor.chats c set `, changing, `, step = c.step + 1, takeovers = 0, attempts = 0, retry_at = null
-  where `, guard(chat.Commit), `
-  returning `, chatColumns, `
+  update processor.chats c set ` + changing + `, step = c.step + 1, takeovers = 0, attempts = 0, retry_at = null
+  where ` + guard + `
+  returning ` + chatColumns + `
 ), said as (
   insert into processor.messages as m (chat, turn, step, epoch, role, finish, parts, size, chunks, model, params, usage, error)
   select c.number, c.turn, c.step, c.epoch, n.role, n.finish, n.parts, n.size, n.chunks, n.model, n.params, n.usage, n.error
-  from changed c, `, given, ` order by n.place
-  returning `, ownColumns, `
+  from changed c, ` + given + ` order by n.place
+  returning ` + ownColumns + `
 )
-select `, chatColumns, `, `, messageColumns, ` from changed c left join said m on true order by m.id`)
+select ` + chatColumns + `, ` + messageColumns + ` from changed c left join said m on true order by m.id`
 
 // Commit implements chat.Runs.
 func (s *Store) Commit(ctx context.Context, l chat.Lease, messages []chat.Message) (chat.Outcome, error) {
-	a := lease(l)
+	a := guarded(chat.Commit, l)
 	a.messages(messages)
 	var w written
-	err := s.do(ctx, "commit a step", func(b *pgx.Batch) {
-		commitSQL.queue(b, a, func(rows pgx.Rows) error { return w.read(rows) })
+	err := s.do(ctx, "commit a step", func(b *batch) {
+		b.query(commitSQL, a, func(rows pgx.Rows) error { return w.read(rows) })
 	})
 	if err != nil || w.found {
 		return w.outcome(chat.Running, messages), err
@@ -64,35 +64,35 @@ func (s *Store) Commit(ctx context.Context, l chat.Lease, messages []chat.Messag
 	return s.refused(ctx, chat.Commit, l)
 }
 
-var backoffSQL = prepare(`
-update processor.chats c set `, changing, `, void_epoch = c.epoch, epoch = c.epoch + 1, attempts = c.attempts + 1, retry_at = now() + @wait::interval
-where `, guard(chat.Backoff), ` and c.interrupt_turn <> c.turn
-returning `, chatColumns)
+const backoffSQL = `
+update processor.chats c set ` + changing + `, void_epoch = c.epoch, epoch = c.epoch + 1, attempts = c.attempts + 1, retry_at = now() + @wait::interval
+where ` + guard + ` and c.interrupt_turn <> c.turn
+returning ` + chatColumns
 
 // Backoff implements chat.Runs. The cause is for watchers; the row keeps none until the turn fails.
 func (s *Store) Backoff(ctx context.Context, l chat.Lease, wait time.Duration, _ chat.TurnError) (chat.Outcome, error) {
-	a := lease(l)
+	a := guarded(chat.Backoff, l)
 	a["wait"] = wait
 	return s.change(ctx, chat.Backoff, "back off", backoffSQL, l, a)
 }
 
-var yieldSQL = prepare(`
-update processor.chats c set `, changing, `, `, waking, `, epoch = c.epoch + 1
-where `, guard(chat.Yield), `
-returning `, chatColumns)
+const yieldSQL = `
+update processor.chats c set ` + changing + `, ` + waking + `, epoch = c.epoch + 1
+where ` + guard + `
+returning ` + chatColumns
 
 // Yield implements chat.Runs.
 func (s *Store) Yield(ctx context.Context, l chat.Lease) (chat.Outcome, error) {
-	a := lease(l)
+	a := guarded(chat.Yield, l)
 	a["redispatch"] = s.config.Timing.RedispatchAfter
 	return s.change(ctx, chat.Yield, "yield a chat", yieldSQL, l, a)
 }
 
 // change carries out a guarded update that writes no messages.
-func (s *Store) change(ctx context.Context, t chat.Transition, doing string, st statement, l chat.Lease, a args) (chat.Outcome, error) {
+func (s *Store) change(ctx context.Context, t chat.Transition, doing string, sql string, l chat.Lease, a args) (chat.Outcome, error) {
 	var w written
-	err := s.do(ctx, doing, func(b *pgx.Batch) {
-		st.queue(b, a, func(rows pgx.Rows) error { return w.readChat(rows) })
+	err := s.do(ctx, doing, func(b *batch) {
+		b.query(sql, a, func(rows pgx.Rows) error { return w.readChat(rows) })
 	})
 	if err != nil || w.found {
 		return w.outcome(chat.Running, nil), err
@@ -101,19 +101,19 @@ func (s *Store) change(ctx context.Context, t chat.Transition, doing string, st 
 }
 
 // landedSQL reads the row, and what a write under the lease left in history if it landed. The user message is of the turn that a finish opened.
-var landedSQL = prepare(`
-select `, chatColumns, `, `, messageColumns, `
+const landedSQL = `
+select ` + chatColumns + `, ` + messageColumns + `
 from processor.chats c left join processor.messages m on m.chat = c.number and (
   (m.turn = @turn and m.step = @step::int + 1 and m.epoch = @epoch) or (m.turn = @turn::int + 1 and m.role = 'user'))
 where c.number = @number
-order by m.id`)
+order by m.id`
 
 // refused says why the guard refused a write: the call had landed before and its reply was lost, and then its outcome is the first one's;
 // the turn was asked to stop; or the lease is over. What the lease could write is there or not for good, so a second look is safe.
 func (s *Store) refused(ctx context.Context, t chat.Transition, l chat.Lease) (chat.Outcome, error) {
 	var w written
-	err := s.do(ctx, "look whether a write had landed", func(b *pgx.Batch) {
-		landedSQL.queue(b, lease(l), func(rows pgx.Rows) error { return w.read(rows) })
+	err := s.do(ctx, "look whether a write had landed", func(b *batch) {
+		b.query(landedSQL, guarded(t, l), func(rows pgx.Rows) error { return w.read(rows) })
 	})
 	if err != nil {
 		return chat.Outcome{}, err

@@ -13,16 +13,18 @@ import (
 )
 
 // chatColumns are read from a row, or from a row returned by a statement before, that is called c.
-const chatColumns = `c.number, c.id, c.tenant, c.title, c.model, c.system, c.metadata, c.status, c.version, c.turn, c.step,
-  c.epoch, c.void_epoch, c.worker_id, c.claimed_at, c.attempts, c.retry_at, c.takeovers, c.recoveries, c.interrupt_turn,
-  c.queued, c.last_error, c.created_at, c.updated_at`
+const chatColumns = chatFacts + `, c.metadata, c.system`
+
+// chatFacts are chatColumns without what may be long.
+const chatFacts = `c.number, c.id, c.tenant, c.title, c.model, c.status, c.version, c.turn, c.step, c.epoch, c.void_epoch, c.worker_id, c.claimed_at,
+  c.attempts, c.retry_at, c.takeovers, c.recoveries, c.interrupt_turn, c.queued, c.last_error, c.created_at, c.updated_at`
 
 // chatTargets are where chatColumns are scanned to.
 func chatTargets(c *chat.Chat) []any {
 	return []any{
-		&c.Number, &c.ID, &c.Tenant, &c.Title, &c.Model, &c.System, (*[]byte)(&c.Metadata), &c.Status, &c.Version, &c.Turn, &c.Step,
-		&c.Epoch, &c.Void, &c.Worker, &c.ClaimedAt, &c.Attempts, &c.RetryAt, &c.Takeovers, &c.Recoveries, &c.InterruptTurn,
-		&c.Queued, &c.LastError, &c.CreatedAt, &c.UpdatedAt,
+		&c.Number, &c.ID, &c.Tenant, &c.Title, &c.Model, &c.Status, &c.Version, &c.Turn, &c.Step, &c.Epoch, &c.Void, &c.Worker, &c.ClaimedAt,
+		&c.Attempts, &c.RetryAt, &c.Takeovers, &c.Recoveries, &c.InterruptTurn, &c.Queued, &c.LastError, &c.CreatedAt, &c.UpdatedAt,
+		(*[]byte)(&c.Metadata), &c.System,
 	}
 }
 

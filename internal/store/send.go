@@ -10,9 +10,9 @@ import (
 
 // sendSQL judges a message by the row that lockSQL locked and accepts it in the same statement. What opens a turn is the queue's head
 // if there is one, and then the message joins the queue; so nothing overtakes what was sent earlier.
-var sendSQL = prepare(`
+const sendSQL = `
 with accepted as (
-  select `, messageColumns, ` from processor.chats c join processor.messages m on m.chat = c.number
+  select ` + messageColumns + ` from processor.chats c join processor.messages m on m.chat = c.number
   where c.id = @chat and m.client_id = @client_id
   union all
   select null, 0, 0, 0, 'user', m.parts, null, m.model, m.params, null, '', null, m.client_id, m.created_at
@@ -25,7 +25,7 @@ with accepted as (
       when @busy = 'reject' then 'rejected'
       when c.queued >= @max_queue::int then 'full'
       else 'queues' end as verdict
-  from processor.chats c where c.id = @chat and c.status in (`, from(chat.Send), `)
+  from processor.chats c where c.id = @chat and c.status = any(@from::text[])
 ), head as (
   delete from processor.queued_messages q
   where (q.chat, q.id) = (select j.number, min(h.id) from judged j join processor.queued_messages h on h.chat = j.number
@@ -45,28 +45,28 @@ with accepted as (
     select @parts::jsonb, @size::int, @client_id::text, @message_model::text, @params::jsonb where not exists (select from head)
   ) o
   where j.verdict = 'opens'
-  returning `, messageColumns, `
+  returning ` + messageColumns + `
 ), opened as (
-  update processor.chats c set `, changing, `, `, anew, `, `, waking, `, last_error = null, turn = c.turn + 1, step = 0,
+  update processor.chats c set ` + changing + `, ` + anew + `, ` + waking + `, last_error = null, turn = c.turn + 1, step = 0,
     queued = c.queued + (select count(*) from queued) - (select count(*) from head)
   from judged j where c.number = j.number and j.verdict = 'opens'
-  returning `, chatColumns, `
+  returning ` + chatColumns + `
 ), waits as (
-  update processor.chats c set `, changing, `, queued = c.queued + (select count(*) from queued),
+  update processor.chats c set ` + changing + `, queued = c.queued + (select count(*) from queued),
     interrupt_turn = case when @busy = 'interrupt' and c.status = 'running' then c.turn else c.interrupt_turn end
   from judged j where c.number = j.number and j.verdict = 'queues'
-  returning `, chatColumns, `
+  returning ` + chatColumns + `
 )
-select j.verdict, `, chatColumns, `, `, messageColumns, `
+select j.verdict, ` + chatColumns + `, ` + messageColumns + `
 from judged j join (select * from opened union all select * from waits) c on true left join (
   select * from said
   union all
   select null, 0, 0, 0, 'user', q.parts, null, q.model, q.params, null, '', null, q.client_id, q.created_at from queued q
 ) m on true
 union all
-select j.verdict, `, chatColumns, `, `, messageColumns, `
+select j.verdict, ` + chatColumns + `, ` + messageColumns + `
 from judged j join processor.chats c on c.number = j.number left join accepted m on true
-where j.verdict in ('accepted', 'rejected', 'full')`)
+where j.verdict in ('accepted', 'rejected', 'full')`
 
 // sendCall is a Send and what came of it.
 type sendCall struct {
@@ -80,7 +80,7 @@ type sendCall struct {
 // Send implements chat.Commands.
 func (s *Store) Send(ctx context.Context, m chat.NewMessage, partial *chat.Partial) (chat.Sent, error) {
 	c := sendCall{message: m, args: args{
-		"chat": m.Chat, "busy": m.Busy, "max_queue": chat.MaxQueue, "redispatch": s.config.Timing.RedispatchAfter,
+		"chat": m.Chat, "from": from(chat.Send), "busy": m.Busy, "max_queue": chat.MaxQueue, "redispatch": s.config.Timing.RedispatchAfter,
 	}}
 	c.args.message(m)
 	c.args.ending(0, partial)
@@ -92,13 +92,13 @@ func (s *Store) Send(ctx context.Context, m chat.NewMessage, partial *chat.Parti
 	return c.sent()
 }
 
-func (c *sendCall) queue(b *pgx.Batch) {
+func (c *sendCall) queue(b *batch) {
 	c.before.lock(b, c.args)
 	c.ended = written{}
 	if c.message.Busy == chat.BusyInterrupt {
-		endSQL.queue(b, c.args, func(rows pgx.Rows) error { return c.ended.read(rows) })
+		b.query(endSQL, c.args, func(rows pgx.Rows) error { return c.ended.read(rows) })
 	}
-	sendSQL.queue(b, c.args, func(rows pgx.Rows) error { return c.after.read(rows, &c.verdict) })
+	b.query(sendSQL, c.args, func(rows pgx.Rows) error { return c.after.read(rows, &c.verdict) })
 }
 
 // sent says what the statements did, or why they did nothing.

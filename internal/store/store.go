@@ -73,6 +73,8 @@ type Store struct {
 	config Config
 	// work carries everything but beats and sweeps, which must not wait behind it: each has one connection.
 	work, beats, sweeps *pgxpool.Pool
+
+	statements statements
 }
 
 // Open makes a store without connecting: every pool connects when it is used, and again after a failure. Close it.
@@ -173,13 +175,13 @@ func useUTC(_ context.Context, conn *pgx.Conn) error {
 
 // call is one transition as a value: it queues its statements, whose readers leave the result with whoever made the call. A reader starts
 // from nothing, because a call may be sent more than once; and it refuses nothing, because the transaction is decided without it.
-type call func(b *pgx.Batch)
+type call func(b *batch)
 
 // do carries out calls in one transaction and one round trip: the server takes all statements up to the batch's end for one.
 func (s *Store) do(ctx context.Context, doing string, calls ...call) error {
 	ctx, cancel := s.deadline(ctx)
 	defer cancel()
-	return wrap(doing, send(ctx, s.work, calls...))
+	return wrap(doing, s.send(ctx, s.work, calls...))
 }
 
 // sender is a pool or a transaction.
@@ -188,16 +190,20 @@ type sender interface {
 }
 
 // send repeats what the server undid because of others; the attempts are few because each has waited for somebody who was faster.
-func send(ctx context.Context, to sender, calls ...call) error {
+func (s *Store) send(ctx context.Context, to sender, calls ...call) error {
 	const attempts = 5
 	for attempt := 1; ; attempt++ {
-		b := &pgx.Batch{}
-		for _, queue := range calls {
-			queue(b)
-		}
-		err := to.SendBatch(ctx, b).Close()
+		err := s.once(ctx, to, calls...)
 		if attempt == attempts || meaning(err) != undone {
 			return err
 		}
 	}
+}
+
+func (s *Store) once(ctx context.Context, to sender, calls ...call) error {
+	b := &batch{statements: &s.statements}
+	for _, queue := range calls {
+		queue(b)
+	}
+	return to.SendBatch(ctx, &b.Batch).Close()
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strconv"
 
 	"github.com/jackc/pgx/v5"
 
@@ -14,8 +15,8 @@ import (
 const sweepLock = 0x70726f636573 // "proces"
 
 // sweepLockSQL also bounds how long a frozen sweeper keeps the lock, where the connection's own parameters can't.
-var sweepLockSQL = prepare(`
-select pg_try_advisory_xact_lock(@lock::bigint), set_config('idle_in_transaction_session_timeout', @idle, true)`)
+const sweepLockSQL = `
+select pg_try_advisory_xact_lock($1), set_config('idle_in_transaction_session_timeout', $2, true)`
 
 // Sweep implements chat.Sweeps.
 func (s *Store) Sweep(ctx context.Context, p chat.Pass) (chat.Report, error) {
@@ -23,13 +24,11 @@ func (s *Store) Sweep(ctx context.Context, p chat.Pass) (chat.Report, error) {
 	defer cancel()
 	var r chat.Report
 	err := pgx.BeginFunc(ctx, s.sweeps, func(tx pgx.Tx) error {
-		r = chat.Report{}
-		a := args{"lock": int64(sweepLock), "idle": s.config.Timing.IdleTx.String()}
-		var idle string
-		if err := tx.QueryRow(ctx, sweepLockSQL.sql, sweepLockSQL.values(a)...).Scan(&r.Held, &idle); err != nil || !r.Held {
+		idle := strconv.FormatInt(s.config.Timing.IdleTx.Milliseconds(), 10)
+		if err := tx.QueryRow(ctx, sweepLockSQL, int64(sweepLock), idle).Scan(&r.Held, nil); err != nil || !r.Held {
 			return err
 		}
-		return sweep(ctx, tx, p, &r)
+		return s.sweep(ctx, tx, p, &r)
 	})
 	if err != nil {
 		return chat.Report{}, wrap("sweep", err)
@@ -37,57 +36,54 @@ func (s *Store) Sweep(ctx context.Context, p chat.Pass) (chat.Report, error) {
 	return r, nil
 }
 
-func sweep(ctx context.Context, tx pgx.Tx, p chat.Pass, r *chat.Report) error {
+func (s *Store) sweep(ctx context.Context, tx pgx.Tx, p chat.Pass, r *chat.Report) error {
 	a := args{
 		"gone": p.Gone, "suspect_after": p.SuspectAfter, "lost_after": p.LostAfter, "judges_age": p.LostAfter > 0,
 		"redispatch": p.RedispatchAfter, "batch": p.Batch, "park_at": chat.ParkAt, "max_recoveries": chat.MaxRecoveries,
 	}
-	err := tx.SendBatch(ctx, sweepBatch(a, r)).Close()
-	if err != nil {
+	if err := s.once(ctx, tx, sweepCall(a, r)); err != nil {
 		return err
 	}
 	slices.SortFunc(r.Recovered, func(x, y chat.Recovered) int { return cmp.Compare(x.Chat.Number, y.Chat.Number) })
 	r.More = len(r.Recovered) == p.Batch || len(r.Stale) == p.Batch
-	return tx.SendBatch(ctx, parkBatch(r)).Close()
+	return s.once(ctx, tx, parkCall(r))
 }
 
-// sweepBatch has the order of a pass: whom it declares lost is recovered from at once.
-func sweepBatch(a args, r *chat.Report) *pgx.Batch {
-	b := &pgx.Batch{}
-	loseSQL.queue(b, a, func(rows pgx.Rows) (err error) {
-		r.Lost, err = collect(rows, func(row pgx.CollectableRow) (w chat.LostWorker, err error) {
-			return w, row.Scan(&w.ID, &w.Cause, &w.Age)
+// sweepCall has the order of a pass: whom it declares lost is recovered from at once.
+func sweepCall(a args, r *chat.Report) call {
+	return func(b *batch) {
+		b.query(loseSQL, a, func(rows pgx.Rows) (err error) {
+			r.Lost, err = collect(rows, pgx.RowToStructByPos[chat.LostWorker])
+			slices.SortFunc(r.Lost, func(x, y chat.LostWorker) int { return cmp.Compare(x.ID, y.ID) })
+			return err
 		})
-		slices.SortFunc(r.Lost, func(x, y chat.LostWorker) int { return cmp.Compare(x.ID, y.ID) })
-		return err
-	})
-	recoverSQL.queue(b, a, func(rows pgx.Rows) (err error) {
-		r.Recovered, err = collect(rows, readRecovered)
-		return err
-	})
-	unownedSQL.queue(b, a, func(rows pgx.Rows) (err error) {
-		r.Unowned, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[int])
-		return err
-	})
-	suspectsSQL.queue(b, a, func(rows pgx.Rows) (err error) {
-		r.Suspects, err = collect(rows, pgx.RowToStructByPos[chat.Suspect])
-		return err
-	})
-	staleSQL.queue(b, a, func(rows pgx.Rows) (err error) {
-		r.Stale, err = collect(rows, readStale)
-		return err
-	})
-	return b
+		b.query(recoverSQL, a, func(rows pgx.Rows) (err error) {
+			r.Recovered, err = collect(rows, readRecovered)
+			return err
+		})
+		b.query(unownedSQL, a, func(rows pgx.Rows) (err error) {
+			r.Unowned, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[int])
+			return err
+		})
+		b.query(suspectsSQL, a, func(rows pgx.Rows) (err error) {
+			r.Suspects, err = collect(rows, pgx.RowToStructByPos[chat.Suspect])
+			return err
+		})
+		b.query(staleSQL, a, func(rows pgx.Rows) (err error) {
+			r.Stale, err = collect(rows, readStale)
+			return err
+		})
+	}
 }
 
 // loseSQL looks at the heartbeat again: a worker that has beaten since it was probed is spared. Lost is for ever.
-var loseSQL = prepare(`
+const loseSQL = `
 update processor.workers w
 set lost_at = now(), lost_cause = case when w.id = any(@gone::text[]) and w.heartbeat_at <= now() - @suspect_after::interval then 'gone' else 'age' end
 where w.lost_at is null and (
   (w.id = any(@gone::text[]) and w.heartbeat_at <= now() - @suspect_after::interval)
   or (@judges_age and w.heartbeat_at <= now() - @lost_after::interval))
-returning w.id, w.lost_cause, now() - w.heartbeat_at`)
+returning w.id, w.lost_cause, now() - w.heartbeat_at`
 
 // unowned joins a running chat with its worker, and keeps it if that is gone or lost.
 const unowned = `
@@ -96,10 +92,9 @@ const unowned = `
 
 // recoverSQL takes chats from lost owners. A row that somebody has locked is left for the next pass: its owner may be finishing it.
 // Only a takeover from a process that is gone and was not draining is charged (I8).
-var recoverSQL = prepare(`
+const recoverSQL = `
 with lost as (
-  select c.number, c.worker_id as worker, coalesce(w.lost_cause, 'row') as cause, coalesce(w.lost_cause = 'gone' and not w.draining, false) as charged`,
-	unowned, `
+  select c.number, c.worker_id as worker, coalesce(w.lost_cause, 'row') as cause, coalesce(w.lost_cause = 'gone' and not w.draining, false) as charged` + unowned + `
   order by c.number limit @batch::int for update of c skip locked
 ), judged as (
   select l.*, case
@@ -111,7 +106,7 @@ with lost as (
     end as verdict
   from lost l join processor.chats c on c.number = l.number
 )
-update processor.chats c set `, changing, `, epoch = c.epoch + 1, recoveries = c.recoveries + 1, takeovers = c.takeovers + j.charged::int,
+update processor.chats c set ` + changing + `, epoch = c.epoch + 1, recoveries = c.recoveries + 1, takeovers = c.takeovers + j.charged::int,
   worker_id = null, claimed_at = null, dispatches = 0,
   status = case when j.verdict is null then 'pending' else 'error' end,
   dispatch_at = case when j.verdict is null then now() + @redispatch::interval end,
@@ -119,23 +114,23 @@ update processor.chats c set `, changing, `, epoch = c.epoch + 1, recoveries = c
   retry_at = case when j.verdict is null then c.retry_at end,
   last_error = j.verdict || jsonb_build_object('at', now(), 'attempts', c.attempts)
 from judged j where c.number = j.number
-returning j.worker, j.cause, j.charged, `, chatColumns)
+returning j.worker, j.cause, j.charged, ` + chatColumns
 
 func readRecovered(row pgx.CollectableRow) (r chat.Recovered, err error) {
 	r.Changed, r.From = true, chat.Running
 	return r, row.Scan(append([]any{&r.Worker, &r.Cause, &r.Charged}, chatTargets(&r.Chat)...)...)
 }
 
-var unownedSQL = prepare(`
-select count(*)`, unowned)
+const unownedSQL = `
+select count(*)` + unowned
 
-var suspectsSQL = prepare(`
+const suspectsSQL = `
 select w.id, now() - w.heartbeat_at from processor.workers w
-where w.lost_at is null and w.heartbeat_at <= now() - @suspect_after::interval order by w.id`)
+where w.lost_at is null and w.heartbeat_at <= now() - @suspect_after::interval order by w.id`
 
-var staleSQL = prepare(`
+const staleSQL = `
 select c.id, c.number, c.step, c.void_epoch, c.attempts, c.recoveries
-from processor.chats c where c.status = 'pending' and c.dispatch_at <= now() order by c.dispatch_at, c.number limit @batch::int`)
+from processor.chats c where c.status = 'pending' and c.dispatch_at <= now() order by c.dispatch_at, c.number limit @batch::int`
 
 func readStale(row pgx.CollectableRow) (chat.Stale, error) {
 	var c chat.Chat
@@ -144,10 +139,10 @@ func readStale(row pgx.CollectableRow) (chat.Stale, error) {
 }
 
 // parkSQL writes the error that ended the turn of a parked chat, after the results of its open calls.
-var parkSQL = prepare(`
+const parkSQL = `
 with ending as (
   select c.number, c.turn, c.step, c.epoch, c.last_error - 'at' - 'attempts' as error from processor.chats c where c.number = @number
-), closing as (`, openCalls, `)
+), closing as (` + openCalls + `)
 insert into processor.messages as m (chat, turn, step, epoch, role, finish, parts, size, error)
 select e.number, e.turn, e.step + 1, e.epoch, n.role, n.finish, n.parts, octet_length(n.parts::text), n.error
 from ending e cross join lateral (
@@ -155,20 +150,20 @@ from ending e cross join lateral (
   union all
   select 2, 'assistant', 'error', '[]'::jsonb, e.error
 ) n order by n.place
-returning `, messageColumns)
+returning ` + messageColumns
 
-// parkBatch writes the last messages of the chats that the pass parked, few if any.
-func parkBatch(r *chat.Report) *pgx.Batch {
-	b := &pgx.Batch{}
-	for i := range r.Recovered {
-		out := &r.Recovered[i].Outcome
-		if out.Chat.Status != chat.Parked {
-			continue
+// parkCall writes the last messages of the chats that the pass parked, few if any.
+func parkCall(r *chat.Report) call {
+	return func(b *batch) {
+		for i := range r.Recovered {
+			out := &r.Recovered[i].Outcome
+			if out.Chat.Status != chat.Parked {
+				continue
+			}
+			b.query(parkSQL, args{"number": out.Chat.Number, "closed": closedCall()}, func(rows pgx.Rows) (err error) {
+				out.Messages, err = readMessages(rows, out.Chat.ID)
+				return err
+			})
 		}
-		parkSQL.queue(b, args{"number": out.Chat.Number, "closed": closedCall}, func(rows pgx.Rows) (err error) {
-			out.Messages, err = readMessages(rows, out.Chat.ID)
-			return err
-		})
 	}
-	return b
 }
