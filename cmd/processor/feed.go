@@ -14,7 +14,10 @@ var _ chat.Feed = feed{}
 
 // Snapshot implements chat.Feed.
 func (f feed) Snapshot(ctx context.Context, r chat.MessagesRequest) (chat.Snapshot, error) {
-	var s chat.Snapshot
-	err := f.Call(ctx, "chats.snapshot", r, &s)
-	return s, err
+	return ask[chat.Snapshot](ctx, f.Bus, "chats.snapshot", r)
+}
+
+// watcher is one for people: what it lives through is told as a note.
+func watcher(b *bus.Bus, std *Streams) chat.Watcher {
+	return chat.Watcher{Feed: feed{b}, Compare: chat.DefaultTiming().Compare, Trouble: func(err error) { std.note("%v, trying on…", err) }}
 }

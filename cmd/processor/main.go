@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -22,13 +21,16 @@ import (
 type CLI struct {
 	Run RunCmd `cmd:"" help:"Run one replica."`
 
-	Version kong.VersionFlag `help:"Say version, commit and Go, and leave." env:"-"`
-}
+	Send      SendCmd      `cmd:"" help:"Send a message and print its answer."`
+	Ls        LsCmd        `cmd:"" help:"List chats."`
+	Show      ShowCmd      `cmd:"" help:"Print a chat and its messages."`
+	Watch     WatchCmd     `cmd:"" help:"Follow one chat, or the events of all."`
+	Interrupt InterruptCmd `cmd:"" help:"Stop the turn of a chat."`
+	Retry     RetryCmd     `cmd:"" help:"Try the failed turn of a chat again."`
+	Rm        RmCmd        `cmd:"" help:"Remove chats."`
+	Workers   WorkersCmd   `cmd:"" help:"List the replicas."`
 
-// Streams are what a command reads and writes.
-type Streams struct {
-	In       io.Reader
-	Out, Err io.Writer
+	Version kong.VersionFlag `help:"Say version, commit and Go, and leave." env:"-"`
 }
 
 func main() {
@@ -108,12 +110,20 @@ func (s *Streams) fail(err error) int {
 	case err == nil:
 		return 0
 	case !errors.Is(err, errSaid):
-		fmt.Fprintln(s.Err, "processor: "+strings.ReplaceAll(err.Error(), "\n", "; "))
+		s.warn("%s", strings.ReplaceAll(sentence(err), "\n", "; "))
 	}
 	if errors.As(err, &usage) {
 		return 2
 	}
 	return 1
+}
+
+// sentence leaves out the code of a refusal, which is for programs.
+func sentence(err error) string {
+	if refusal, ok := err.(*chat.Error); ok { //nolint:errorlint // one that is wrapped says more
+		return refusal.Message
+	}
+	return err.Error()
 }
 
 // errSaid fails a command that has already said why.
