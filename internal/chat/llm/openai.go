@@ -2,7 +2,6 @@ package llm
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"net/url"
@@ -19,7 +18,7 @@ import (
 // openAI speaks chat completions, which is what compatible servers speak too; the newer Responses API is OpenAI's alone.
 type openAI struct {
 	provider
-	completions openai.ChatCompletionService
+	client openai.Client
 
 	// What the server was found not to understand. Both only ever become true, and save every later call a refusal.
 	noStreamOptions     atomic.Bool
@@ -33,7 +32,7 @@ func newOpenAI(cfg Config, client *http.Client) *openAI {
 	if base == "" {
 		base = OpenAIURL
 	}
-	// The service, and not openai.NewClient, which would read OPENAI_* from the environment behind our back.
+	// Not openai.NewClient, which would read OPENAI_* from the environment behind our back.
 	opts := []option.RequestOption{
 		option.WithBaseURL(base), option.WithHTTPClient(client), option.WithMaxRetries(0), option.WithMiddleware(exchange),
 	}
@@ -41,8 +40,8 @@ func newOpenAI(cfg Config, client *http.Client) *openAI {
 		opts = append(opts, option.WithAPIKey(cfg.OpenAIKey))
 	}
 	o := &openAI{
-		provider:    newProvider("openai", "OPENAI", cfg.OpenAIKey, base),
-		completions: openai.NewChatCompletionService(opts...),
+		provider: newProvider("openai", "OPENAI", cfg.OpenAIKey, base),
+		client:   openai.Client{Options: opts},
 	}
 	o.maxCompletionTokens.Store(ownedByOpenAI(base))
 	return o
@@ -91,22 +90,26 @@ func (o *openAI) learn(err error, sent openai.ChatCompletionNewParams) bool {
 	return true
 }
 
+// call makes the request with the SDK and reads the stream itself (openai_chunk.go).
 func (o *openAI) call(ctx context.Context, req chat.Request, params openai.ChatCompletionNewParams, emit func(chat.Delta)) (chat.Answer, error) {
-	stream := o.completions.NewStreaming(ctx, params, option.WithHeader(chat.CallHeader, req.Call.String()))
-	defer stream.Close()
-	a := answer{emit: emit, req: &req}
-	for ctx.Err() == nil && stream.Next() {
-		chunk := stream.Current()
-		if err := a.takeChunk(&chunk); err != nil {
-			return chat.Answer{}, o.badResponse(err.Error())
-		}
+	var res *http.Response
+	err := o.client.Post(ctx, "chat/completions", params, &res, option.WithJSONSet("stream", true),
+		option.WithHeader("Accept", "text/event-stream"), option.WithHeader(chat.CallHeader, req.Call.String()))
+	if err != nil {
+		return chat.Answer{}, err
 	}
-	switch err := openAIError(stream.Err()); {
+	events := ssestream.NewDecoder(res)
+	defer events.Close()
+	a := answer{emit: emit, req: &req}
+	err = a.takeChunks(ctx, events)
+	switch {
 	case ctx.Err() != nil:
 		return chat.Answer{}, context.Cause(ctx)
 	case a.finish != "":
 		// The answer is whole: what failed behind it can only have cost its usage.
 		return a.result(), nil
+	case errors.Is(err, errBadChunk):
+		return chat.Answer{}, o.badResponse(err.Error())
 	case err != nil:
 		return chat.Answer{}, err
 	case a.events == 0:
@@ -114,74 +117,4 @@ func (o *openAI) call(ctx context.Context, req chat.Request, params openai.ChatC
 	default:
 		return chat.Answer{}, o.truncated()
 	}
-}
-
-// openAIError is the one place that knows the SDK's errors: those with a status never get here (exchange).
-func openAIError(err error) error {
-	var e *ssestream.StreamError
-	if errors.As(err, &e) {
-		return newFailure(0, nil, e.Event.Data)
-	}
-	return err
-}
-
-func (a *answer) takeChunk(chunk *openai.ChatCompletionChunk) error {
-	a.events++
-	if chunk.JSON.Usage.Valid() {
-		a.usage = chat.Usage{InputTokens: chunk.Usage.PromptTokens, OutputTokens: chunk.Usage.CompletionTokens}
-	}
-	for i := range chunk.Choices {
-		if choice := &chunk.Choices[i]; choice.Index == 0 {
-			if err := a.takeChoice(choice); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-func (a *answer) takeChoice(choice *openai.ChatCompletionChunkChoice) error {
-	delta := &choice.Delta
-	if len(delta.JSON.ExtraFields) > 0 {
-		a.say(chat.ReasoningDelta, reasoning(delta))
-	}
-	a.say(chat.TextDelta, delta.Content)
-	a.say(chat.TextDelta, delta.Refusal)
-	for i := range delta.ToolCalls {
-		piece := &delta.ToolCalls[i]
-		call, err := a.call(piece.Index, piece.ID)
-		if err != nil {
-			return err
-		}
-		if call.name == "" {
-			call.name = piece.Function.Name
-		}
-		if err := a.write(call, piece.Function.Arguments); err != nil {
-			return err
-		}
-	}
-	switch choice.FinishReason {
-	case "":
-	case "length", "max_tokens":
-		a.finish = chat.Length
-	default:
-		a.finish = chat.Stop
-	}
-	return nil
-}
-
-// reasoning reads the fields that compatible servers invented for it: reasoning_content of DeepSeek, vLLM and llama.cpp,
-// reasoning of OpenRouter and Ollama. Who sends both sends the same twice.
-func reasoning(delta *openai.ChatCompletionChunkChoiceDelta) string {
-	for _, name := range [...]string{"reasoning_content", "reasoning"} {
-		field, ok := delta.JSON.ExtraFields[name]
-		if !ok {
-			continue
-		}
-		var text string
-		if json.Unmarshal([]byte(field.Raw()), &text) == nil && text != "" {
-			return text
-		}
-	}
-	return ""
 }
