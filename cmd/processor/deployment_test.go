@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"processor/internal/bus"
 	"processor/internal/chat"
 	"processor/internal/chat/llm/llmtest"
@@ -363,9 +365,11 @@ func (w *watching) until(what string, holds func([]chat.Event) bool) []chat.Even
 }
 
 // transcript is what the watcher ends with.
-func (w *watching) transcript() []chat.Message {
+func (w *watching) transcript() []chat.Message { return transcript(w.seen()) }
+
+func transcript(seen []chat.Event) []chat.Message {
 	var all []chat.Message
-	for _, e := range w.seen() {
+	for _, e := range seen {
 		switch e.Type {
 		case chat.MessageEvent:
 			all = append(all, *e.Message)
@@ -443,4 +447,123 @@ func rests(seen []chat.Event) bool {
 		}
 	}
 	return false
+}
+
+// interrupt asks by way of the API; turn zero is the current one.
+func (d *deployment) interrupt(id chat.ID, turn int) chat.Chat {
+	d.t.Helper()
+	return call[chat.ChatReply](d, "chats.interrupt", chat.InterruptRequest{Chat: id, Turn: turn}).Chat
+}
+
+// service carries out commands in the test's own process: no replica has to be there, or to reach its database.
+func (d *deployment) service() *chat.Service {
+	return chat.NewService(d.store, d.client, chat.ServiceConfig{DefaultModel: "openai/test", Logger: quiet()})
+}
+
+// calls are the model calls of a chat, in order.
+func (d *deployment) calls(id chat.ID) []llmtest.Call { return callsOf(d.provider.Calls(), id) }
+
+func callsOf(all []llmtest.Call, id chat.ID) []llmtest.Call {
+	return slices.DeleteFunc(slices.Clone(all), func(c llmtest.Call) bool { return c.Chat() != string(id) })
+}
+
+// called waits until the model was called n times for a chat, and ended until none of its calls is open.
+func (d *deployment) called(id chat.ID, n int) []llmtest.Call {
+	d.t.Helper()
+	return d.awaitCalls(id, func(calls []llmtest.Call) bool { return len(calls) >= n })
+}
+
+func (d *deployment) ended(id chat.ID) []llmtest.Call {
+	d.t.Helper()
+	return d.awaitCalls(id, func(calls []llmtest.Call) bool {
+		return !slices.ContainsFunc(calls, func(c llmtest.Call) bool { return c.Outcome == "" })
+	})
+}
+
+func (d *deployment) awaitCalls(id chat.ID, holds func([]llmtest.Call) bool) []llmtest.Call {
+	d.t.Helper()
+	ctx, cancel := context.WithTimeout(d.ctx, patience)
+	defer cancel()
+	d.must(d.provider.Await(ctx, func(all []llmtest.Call) bool { return holds(callsOf(all, id)) }))
+	return d.calls(id)
+}
+
+// streamsUntilSaved makes a chat stream 60 words over some seconds and then hold. It returns what was saved on the bus of them.
+func (d *deployment) streamsUntilSaved(id chat.ID) (saved string) {
+	d.t.Helper()
+	d.send(id, "#tokens=80 #delay=50ms #hold=60")
+	d.held(string(id))
+	p, ok, err := d.client.LastPartial(d.ctx, id)
+	d.must(err)
+	if !ok || len(p.Parts) != 1 || !strings.HasPrefix(counted(60), p.Parts[0].Text) {
+		d.t.Fatalf("the partial on the bus is %+v", p)
+	}
+	return p.Parts[0].Text
+}
+
+// keeps checks a line of a transcript: a turn whose owner died ends with at least what was saved of it.
+func (d *deployment) keeps(line, saved string) {
+	d.t.Helper()
+	said, ok := strings.CutPrefix(line, "assistant interrupted: ")
+	if !ok || !strings.HasPrefix(said, saved) || !strings.HasPrefix(counted(60), said) {
+		d.t.Errorf("of %q was kept: %q", saved, line)
+	}
+}
+
+// counted is what the provider says for #tokens=n.
+func counted(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "w%d ", i)
+	}
+	return b.String()
+}
+
+// shown is what a screen shows of the step that is not committed.
+func shown(seen []chat.Event) string {
+	var b strings.Builder
+	for _, e := range seen {
+		switch {
+		case e.Type == chat.DeltaEvent:
+			b.WriteString(e.Delta.Text)
+		case e.Type == chat.VoidEvent, e.Type == chat.DeletedEvent, e.Type == chat.MessageEvent && e.Message.Role == chat.Assistant:
+			b.Reset()
+		}
+	}
+	return b.String()
+}
+
+// ends waits until the watcher has seen the chat come to rest with a transcript, and checks it against Postgres.
+func (w *watching) ends(want ...string) {
+	w.d.t.Helper()
+	seen := w.until(fmt.Sprintf("%q", want), func(seen []chat.Event) bool { return rests(seen) && slices.Equal(says(transcript(seen)), want) })
+	w.d.sameTranscript(seen)
+}
+
+// rested waits until the watcher has seen the chat come to rest after its answer to a text, and returns the transcript in short.
+func (w *watching) rested(text string) []string {
+	w.d.t.Helper()
+	seen := w.until("the answer to "+text, func(seen []chat.Event) bool {
+		all := transcript(seen)
+		asked := slices.IndexFunc(all, func(m chat.Message) bool { return m.Role == chat.User && m.Text() == text })
+		return asked >= 0 && all[len(all)-1].Ends() && len(all)-1 > asked && rests(seen)
+	})
+	w.d.sameTranscript(seen)
+	return says(transcript(seen))
+}
+
+// sameTranscript compares what a watcher saw with what Postgres holds (I10): the messages, and that nothing was shown of a step that its
+// message does not have, unless it was declared void.
+func (d *deployment) sameTranscript(seen []chat.Event) {
+	d.t.Helper()
+	if diff := cmp.Diff(says(d.history(seen[0].Chat)), says(transcript(seen))); diff != "" {
+		d.t.Errorf("the watcher ends with another transcript than Postgres (-Postgres +watcher): %s", diff)
+	}
+	for i, e := range seen {
+		if e.Type == chat.MessageEvent && e.Message.Role == chat.Assistant {
+			if before := shown(seen[:i]); !strings.HasPrefix(e.Message.Text(), before) {
+				d.t.Errorf("the watcher was shown %.80q of %.80q", before, e.Message.Text())
+			}
+		}
+	}
 }
