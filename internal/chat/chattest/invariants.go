@@ -11,16 +11,27 @@ import (
 // CheckInvariants says what in the rows breaks an invariant, naming it; nil when nothing does. It looks at one moment only.
 func CheckInvariants(rows Rows) error {
 	var f faults
+	histories, queues := byChat(rows.Messages), byChat(rows.Queue)
 	for _, c := range rows.Chats {
+		history, queue := histories[c.Chat.Number], queues[c.Chat.Number]
 		f.of = string(c.Chat.ID)
 		f.owner(c.Chat)
 		f.dispatch(c)
 		f.budgets(c.Chat)
-		f.queue(c.Chat, rows.Waiting(c.Chat.Number))
-		f.transcript(c.Chat, rows.History(c.Chat.Number))
-		f.clients(rows.History(c.Chat.Number), rows.Waiting(c.Chat.Number))
+		f.queue(c.Chat, queue)
+		f.transcript(c.Chat, history)
+		f.clients(history, queue)
 	}
 	return errors.Join(f.all...)
+}
+
+// byChat sorts the messages of a whole database in one go.
+func byChat(rows []MessageRow) map[chat.Number][]chat.Message {
+	all := map[chat.Number][]chat.Message{}
+	for _, m := range rows {
+		all[m.Number] = append(all[m.Number], m.Message)
+	}
+	return all
 }
 
 // faults collects what is wrong with one chat after another.

@@ -34,9 +34,9 @@ func (r *record) appendKey(key []byte, now time.Time) []byte {
 		key = fmt.Appendf(key, " by %s", *c.Worker)
 	}
 	if r.dispatch.At != nil {
-		key = fmt.Appendf(key, " due %d", max(0, r.dispatch.At.Sub(now)))
+		key = fmt.Appendf(key, " due %d %d", max(0, r.dispatch.At.Sub(now)), r.dispatch.Count)
 	}
-	key = fmt.Appendf(key, " %d %t %d %d %d %d", c.Attempts, c.RetryAt != nil, c.Takeovers, c.Recoveries, c.InterruptTurn, r.dispatch.Count)
+	key = fmt.Appendf(key, " %d %t %d %d %d", c.Attempts, c.RetryAt != nil, c.Takeovers, c.Recoveries, c.InterruptTurn)
 	for _, m := range r.messages {
 		key = appendMessage(key, m)
 	}

@@ -15,8 +15,3 @@ func TestRandomMovesKeepTheInvariants(t *testing.T) {
 	t.Parallel()
 	chattest.Random(t, chattest.NewMemory())
 }
-
-func TestTwoStoresThatAreTheSameShowNoDifference(t *testing.T) {
-	t.Parallel()
-	chattest.Differential(t, chattest.NewMemory(), chattest.NewMemory())
-}

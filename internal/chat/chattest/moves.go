@@ -16,10 +16,18 @@ func (g *game) actions() map[string]func(*rapid.T) {
 		"interrupt": g.anew(g.interrupt), "retry": g.anew(g.retry), "delete": g.anew(g.delete),
 		"claim": g.anew(g.claim), "claim more": g.anew(g.claim),
 		"backoff": g.anew(g.backoff), "commit": g.anew(g.commit), "call": g.anew(g.call), "finish": g.anew(g.finish),
-		"fail": g.anew(g.fail), "yield": g.anew(g.yield), "late": g.anew(g.late),
+		"fail": g.anew(g.fail), "yield": g.anew(g.yield), "late": g.anew(g.late), "zombie": g.anew(g.zombie),
 		"register": g.anew(g.register), "beat": g.anew(g.beat), "release": g.anew(g.release), "unregister": g.anew(g.unregister),
 		"elapse": g.anew(g.elapse), "sweep": g.anew(g.sweep), "die": g.anew(g.die), "poison": g.anew(g.poison),
 		"dispatched": g.anew(g.dispatched), "prune": g.anew(g.prune), "read": g.anew(g.read), "list": g.anew(g.list),
+	}
+}
+
+// begin makes two chats, so that few moves are wasted on what does not exist.
+func (g *game) begin() {
+	for _, id := range []chat.ID{"a", "b"} {
+		c := chat.NewChat{ID: id, Message: &chat.NewMessage{Chat: id, Parts: say("hello"), ClientID: "first"}}
+		g.move(fmt.Sprintf("create %s", id), func(p *player) view { return p.sent(p.Create(p.ctx, c)) })
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 )
 
 func (g *game) claim() {
-	id, w, suspects := g.chat(), g.worker(), rapid.Bool().Draw(g.T, "suspects")
+	id, w, suspects := g.pending(), g.worker(), rapid.Bool().Draw(g.T, "suspects")
 	b := chat.Budget{Messages: rapid.SampledFrom([]int{1, 3, 1000}).Draw(g.T, "history"), Bytes: 1 << 20}
 	g.claims(id, w, suspects, b)
 }
@@ -36,7 +36,11 @@ func (g *game) owner(what string, do func(*player, chat.Lease) (chat.Outcome, er
 
 func (g *game) under(i int, what string, do func(*player, chat.Lease) (chat.Outcome, error)) {
 	g.move(fmt.Sprintf("%s under lease %d %+v", what, i, g.players[0].leases[i]), func(p *player) view {
-		return p.outcome(do(p, p.leases[i]))
+		l := p.leases[i]
+		c, ok := p.rows.Chat(l.Chat)
+		v := p.outcome(do(p, l))
+		v.Fenced = !ok || !guard(c.Chat, l)
+		return v
 	})
 }
 
@@ -77,15 +81,33 @@ func (g *game) yield()   { g.owner("yield", yield) }
 
 // late makes a move under a lease that may be long gone, or repeats one whose reply was lost.
 func (g *game) late() {
-	i, ok := g.lease()
-	if !ok {
-		return
+	if i, ok := g.lease(); ok {
+		g.lates(i)
 	}
+}
+
+func (g *game) lates(i int) {
 	moves := map[string]func(*player, chat.Lease) (chat.Outcome, error){
 		"backoff": backoff, "commit": commit, "call": call, "finish": finish, "fail": fail, "yield": yield,
 	}
 	name := rapid.SampledFrom([]string{"backoff", "commit", "call", "finish", "fail", "yield"}).Draw(g.T, "late move")
 	g.under(i, "late "+name, moves[name])
+}
+
+// zombie makes a late move under a lease whose chat went on in another epoch of the same owner: nothing but the epoch tells them apart.
+func (g *game) zombie() {
+	i, ok := g.held()
+	if !ok {
+		return
+	}
+	l := g.players[0].leases[i]
+	if rapid.Bool().Draw(g.T, "by a retry of the model call") {
+		g.under(i, "backoff", backoff)
+	} else {
+		g.under(i, "yield", yield)
+		g.claims(l.Chat, l.Worker, true, roomy)
+	}
+	g.lates(i)
 }
 
 func (g *game) register() {

@@ -54,7 +54,7 @@ func (g *game) sweeps(pass chat.Pass) {
 }
 
 // die lets a new worker claim a chat, and its process be found gone.
-func (g *game) die() { g.dies(g.chat()) }
+func (g *game) die() { g.dies(g.pending()) }
 
 func (g *game) dies(id chat.ID) {
 	w := chat.WorkerID(g.fresh("victim-"))
@@ -71,7 +71,7 @@ func (g *game) dies(id chat.ID) {
 
 // poison kills the owners of a chat until it is parked.
 func (g *game) poison() {
-	id := g.chat()
+	id := g.pending()
 	for range chat.ParkAt {
 		g.dies(id)
 	}

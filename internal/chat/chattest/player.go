@@ -38,9 +38,10 @@ type view struct {
 	Messages                   []chat.Message
 	Removed                    []int64
 	Other                      any
-	// Elapsed and Swept say what kind of move it was.
+	// Elapsed, Swept and Fenced say what kind of move it was; Fenced is one under a lease that is over.
 	Elapsed time.Duration
 	Swept   bool
+	Fenced  bool
 }
 
 // clear empties the store by its own means.
@@ -102,7 +103,7 @@ func (p *player) name(v *view) {
 func (p *player) named() Rows {
 	rows := Rows{Now: base}
 	for _, c := range p.rows.Chats {
-		rows.Chats = append(rows.Chats, ChatRow{p.chat(c.Chat), Dispatch{c.Dispatch.Count, p.at(c.Dispatch.At)}})
+		rows.Chats = append(rows.Chats, ChatRow{p.chat(c.Chat), p.dispatch(c.Dispatch)})
 		n := c.Chat.Number
 		if before, _ := p.before.Chat(c.Chat.ID); before.Chat.Number == n && before.Chat.Version == c.Chat.Version {
 			continue
@@ -119,6 +120,14 @@ func (p *player) named() Rows {
 		rows.Workers = append(rows.Workers, w)
 	}
 	return rows
+}
+
+// dispatch: the count means nothing while the chat is not pending.
+func (p *player) dispatch(d Dispatch) Dispatch {
+	if d.At == nil {
+		return Dispatch{}
+	}
+	return Dispatch{d.Count, p.at(d.At)}
 }
 
 func (p *player) chat(c chat.Chat) chat.Chat {
