@@ -30,7 +30,7 @@ func (b *Bus) Call(ctx context.Context, subject string, in, out any) error {
 	if err != nil {
 		return fmt.Errorf("encode the request: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, requestDeadline+requestTimeout)
+	ctx, cancel := b.within(ctx, requestDeadline+requestTimeout)
 	defer cancel()
 	m, err := b.nc.RequestWithContext(ctx, subject, data)
 	switch {

@@ -88,7 +88,7 @@ type Bus struct {
 	logger  *slog.Logger
 	nc      *nats.Conn
 	js      jetstream.JetStream
-	link    link
+	link    *link
 	closed  chan struct{}
 	counts  counters
 	feeds   feeds
@@ -111,7 +111,7 @@ func Connect(ctx context.Context, config Config) (*Bus, error) {
 		return nil, scrub(config.URL, err)
 	}
 	config = config.withDefaults()
-	b := &Bus{config: config, logger: config.Logger, closed: make(chan struct{}), link: link{next: make(chan struct{})}}
+	b := &Bus{config: config, logger: config.Logger, closed: make(chan struct{}), link: newLink()}
 	b.buffers.New = func() any { return newBuffer() }
 	nc, err := nats.Connect(config.URL, b.options()...)
 	if err != nil {
@@ -197,17 +197,6 @@ func (b *Bus) asyncError(_ *nats.Conn, sub *nats.Subscription, err error) {
 // URL is where the bus connects to, without user and password.
 func (b *Bus) URL() string { return Redact(b.config.URL) }
 
-// Connected reports whether the connection is up.
-func (b *Bus) Connected() bool { return b.nc.IsConnected() }
-
-// ConnectedSince is when the connection was last made, zero while it is down.
-func (b *Bus) ConnectedSince() time.Time {
-	if !b.nc.IsConnected() {
-		return time.Time{}
-	}
-	return b.link.since()
-}
-
 // Closed is closed when the connection is closed for good: by Close, or because the server refuses the credentials. A
 // replica exits then.
 func (b *Bus) Closed() <-chan struct{} { return b.closed }
@@ -221,57 +210,6 @@ func (b *Bus) Close() {
 	}
 	b.nc.Close()
 	<-b.closed
-}
-
-// awaitLink returns when the connection is up.
-func (b *Bus) awaitLink(ctx context.Context) error {
-	for {
-		changed := b.link.changed()
-		if b.nc.IsConnected() {
-			return nil
-		}
-		select {
-		case <-changed:
-		case <-b.closed:
-			return nats.ErrConnectionClosed
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-}
-
-// link knows since when the connection is up, and tells who waits for the next one.
-type link struct {
-	mu   sync.Mutex
-	at   time.Time
-	next chan struct{}
-}
-
-func (l *link) up(now time.Time) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.at = now
-	close(l.next)
-	l.next = make(chan struct{})
-}
-
-func (l *link) down() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.at = time.Time{}
-}
-
-func (l *link) since() time.Time {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.at
-}
-
-// changed is closed the next time that the connection comes up.
-func (l *link) changed() <-chan struct{} {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.next
 }
 
 // quiet lets one thing through in a while.

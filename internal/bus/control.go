@@ -166,10 +166,7 @@ func (b *Bus) Probe(ctx context.Context, worker chat.WorkerID) Answer {
 }
 
 func (b *Bus) ask(ctx context.Context, worker chat.WorkerID, r control) (*nats.Msg, error) {
-	if !b.nc.IsConnected() {
-		return nil, ErrDisconnected
-	}
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	ctx, cancel := b.within(ctx, askTimeout)
 	defer cancel()
 	data, err := json.Marshal(r)
 	if err != nil {

@@ -63,12 +63,14 @@ const (
 	maxBatch = 32
 	// pullExpiry bounds how long the server keeps a pull for a client that no longer reads.
 	pullExpiry = 2 * time.Second
-	// pullGrace is how long after its expiry a pull without an answer is given up.
+	// While a pull waits, the server says every pullBeat that it still has it. One that is silent for pullGrace longer is lost.
+	pullBeat  = 500 * time.Millisecond
 	pullGrace = time.Second
 	// slotGrace is how long a message waits for a slot before it is handed back.
 	slotGrace = 5 * time.Millisecond
-	retryMin  = 50 * time.Millisecond
-	retryMax  = time.Second
+	// A line that failed twice is opened again after a pause that doubles from the first to the longest.
+	retryFirst   = 50 * time.Millisecond
+	retryLongest = time.Second
 )
 
 // taker is one call of Deliver. All its fields belong to the goroutine of that call.
@@ -144,10 +146,12 @@ func (t *taker) run() error {
 }
 
 func (t *taker) refused(err error) error {
-	if t.ctx.Err() != nil {
+	select {
+	case <-t.ctx.Done():
 		return nil
+	default:
+		return fmt.Errorf("reserve slots: %w", err)
 	}
-	return fmt.Errorf("reserve slots: %w", err)
 }
 
 // reserve asks for slots ahead of need, without standing still for them.
@@ -169,7 +173,7 @@ func (t *taker) reserve() {
 // Both lines pull for the same free slots. So a message may come for which there is no slot; it is handed back within
 // slotGrace. The other way, half of the slots for each line, would let an idle line keep the last slot for pullExpiry.
 func (t *taker) pull() {
-	if t.free == 0 || !t.bus.nc.IsConnected() {
+	if t.free == 0 || !t.bus.Connected() {
 		return
 	}
 	now, batch := time.Now(), min(t.free, maxBatch)
@@ -243,8 +247,8 @@ func (t *taker) late(now time.Time) {
 	for _, l := range []*line{t.resume, t.fresh} {
 		switch {
 		case l.state == shut || now.Before(l.due):
-		case t.bus.nc.IsConnected():
-			t.fail(l, fmt.Errorf("%w to a pull", ErrUnknown))
+		case t.bus.Connected():
+			t.fail(l, errSilent)
 		default:
 			l.close()
 		}
@@ -270,24 +274,18 @@ func (t *taker) wake() time.Time {
 func (t *taker) fail(l *line, err error) {
 	l.close()
 	l.failures++
-	if l.failures == 1 && t.ensure() {
-		l.due = time.Time{}
-		return
+	if gone(err) && t.ensure() && l.failures == 1 {
+		return // it can be opened again at once
 	}
 	l.due = time.Now().Add(backoff(l.failures))
 	t.bus.logger.Warn("dispatches can't be fetched, trying on", "consumer", l.name, "err", err)
-	if l.failures > 1 {
-		t.ensure()
-	}
 }
 
 func (t *taker) ensure() bool {
-	if !t.bus.nc.IsConnected() {
+	if !t.bus.Connected() {
 		return false
 	}
-	ctx, cancel := context.WithTimeout(t.ctx, requestTimeout)
-	defer cancel()
-	if err := t.bus.Ensure(ctx); err != nil && t.ctx.Err() == nil {
+	if err := t.bus.Ensure(t.ctx); err != nil && t.ctx.Err() == nil {
 		t.bus.logger.Warn("streams can't be ensured, trying on", "err", err)
 		return false
 	}
@@ -298,7 +296,7 @@ func (t *taker) ensure() bool {
 // nobody listens any more, and still takes what it has sent by then.
 func (t *taker) stop() {
 	err := errors.Join(t.resume.sub.Drain(), t.fresh.sub.Drain())
-	if t.bus.nc.IsConnected() { // after the flush nothing more can come
+	if t.bus.Connected() { // after the flush nothing more can come
 		err = errors.Join(err, t.bus.nc.FlushTimeout(requestTimeout))
 	}
 	if err != nil {

@@ -3,7 +3,6 @@ package bus
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -23,10 +22,7 @@ func subjectOf(id chat.ID, begun bool) string {
 //
 // There is never a Nats-Msg-Id: within the duplicate window the stream would swallow a second dispatch of a chat.
 func (b *Bus) Dispatch(ctx context.Context, id chat.ID, begun bool) error {
-	if !b.nc.IsConnected() {
-		return fmt.Errorf("dispatch chat %s: %w", id, ErrDisconnected)
-	}
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	ctx, cancel := b.within(ctx, requestTimeout)
 	defer cancel()
 	seen := time.Now()
 	err := b.dispatch(ctx, id, begun)
@@ -57,7 +53,7 @@ func (b *Bus) Ring(id chat.ID, begun bool) {
 
 // Purge removes what the streams hold of a deleted chat. A stream that is not there holds nothing.
 func (b *Bus) Purge(ctx context.Context, id chat.ID) error {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	ctx, cancel := b.within(ctx, requestTimeout)
 	defer cancel()
 	var errs []error
 	for _, p := range []struct{ stream, subject string }{

@@ -44,8 +44,8 @@
 // live as long as Deliver. When ctx ends the inboxes are drained: what the server had sent by then is handed back
 // at once and does not wait for AckWait.
 //
-// What goes wrong is the same to a line, whether stream, consumer or server is gone: the pull is refused, or stays without an
-// answer for a second after its expiry. The line is shut, Ensure is called, and it is opened again, from the second
+// What goes wrong is the same to a line, whether stream, consumer or server is gone: the pull is refused, or the server's
+// heartbeats for it stay away for 1.5 s. The line is shut, Ensure is called, and it is opened again, from the second
 // failure on with a pause that doubles to one second. A reconnect opens both lines anew, for the server has forgotten their pulls.
 //
 // # Topology

@@ -25,6 +25,7 @@ var (
 	errReconnected = errors.New("connection was lost")
 	errStopped     = errors.New("stopped by its reader")
 
+	errSilent   = errors.New("no answer to a pull")
 	errTooLarge = errors.New("larger than a message may be")
 )
 
@@ -52,9 +53,9 @@ func (b *Bus) Counts() Counts {
 	return Counts{Bad: c.bad.Load(), HandedBack: c.handedBack.Load(), Lost: c.lost.Load(), Slow: c.slow.Load(), Repairs: c.repairs.Load()}
 }
 
-// gone reports whether err says that a stream or a consumer does not exist, or that nobody serves it.
+// gone reports whether err says, or may mean, that a stream or a consumer does not exist.
 func gone(err error) bool {
-	return errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrConsumerNotFound) ||
+	return errors.Is(err, errSilent) || errors.Is(err, jetstream.ErrConsumerDeleted) || errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrConsumerNotFound) ||
 		errors.Is(err, jetstream.ErrNoStreamResponse) || errors.Is(err, nats.ErrNoResponders)
 }
 

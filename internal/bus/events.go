@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -65,15 +64,15 @@ func (b *Bus) SubscribeAll(ctx context.Context) (events <-chan chat.Event, stop 
 }
 
 func (b *Bus) subscribe(ctx context.Context, subject string) (<-chan chat.Event, func(), error) {
-	if !b.nc.IsConnected() {
-		return nil, nil, fmt.Errorf("subscribe to %s: %w", subject, ErrDisconnected)
+	within, cancel := b.within(ctx, requestTimeout)
+	defer cancel()
+	if err := within.Err(); err != nil {
+		return nil, nil, b.failed("subscribe to "+subject, err)
 	}
 	f := &feed{bus: b, events: make(chan chat.Event, feedBuffer)}
 	if err := b.feeds.open(f, subject); err != nil {
 		return nil, nil, b.failed("subscribe to "+subject, err)
 	}
-	within, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
 	if err := b.nc.FlushWithContext(within); err != nil {
 		f.end(errStopped)
 		return nil, nil, b.failed("subscribe to "+subject, err)

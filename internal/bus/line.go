@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // lineState says what the server knows of a line.
@@ -45,7 +46,7 @@ func (b *Bus) openLine(consumer string, first bool, in chan *nats.Msg) (*line, e
 	return &line{
 		name: consumer, first: first, nc: b.nc, sub: sub,
 		api:   "$JS.API.CONSUMER.MSG.NEXT." + ChatsStream + "." + consumer,
-		waits: `,"expires":` + strconv.FormatInt(pullExpiry.Nanoseconds(), 10) + `}`,
+		waits: fmt.Sprintf(`,"expires":%d,"idle_heartbeat":%d}`, pullExpiry, pullBeat),
 	}, nil
 }
 
@@ -54,7 +55,7 @@ func (l *line) pull(now time.Time, batch int) {
 	if l.state != shut || now.Before(l.due) {
 		return
 	}
-	l.state, l.due = opened, now.Add(pullExpiry+pullGrace)
+	l.state, l.due = opened, now.Add(pullBeat+pullGrace)
 	end := l.waits
 	if l.first && !l.empty {
 		l.state, end = asked, `,"no_wait":true}`
@@ -82,11 +83,15 @@ func (l *line) status(m *nats.Msg) error {
 		l.close()
 		return nil
 	case "100":
+		l.due = time.Now().Add(pullBeat + pullGrace)
 		return nil
 	case "503":
 		return nats.ErrNoResponders
 	default:
-		return fmt.Errorf("pull refused: %s %s", code, m.Header.Get("Description"))
+		if text := m.Header.Get("Description"); text != "Consumer Deleted" {
+			return fmt.Errorf("pull refused: %s %s", code, text)
+		}
+		return jetstream.ErrConsumerDeleted
 	}
 }
 
@@ -94,8 +99,8 @@ func (l *line) close() {
 	l.state, l.open, l.due = shut, 0, time.Time{}
 }
 
-// backoff doubles from retryMin to retryMax, with a jitter of a half so that replicas do not come back in step.
+// backoff doubles from retryFirst to retryLongest, with a jitter of a half so that replicas do not come back in step.
 func backoff(failures int) time.Duration {
-	d := min(retryMax, retryMin<<min(failures-1, 10))
+	d := min(retryLongest, retryFirst<<min(failures-1, 10))
 	return d/2 + rand.N(d/2)
 }

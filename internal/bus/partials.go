@@ -29,10 +29,7 @@ func (b *Bus) maxPayload() int { return int(b.nc.MaxPayload()) - 4<<10 }
 // chat.Partial.Of.
 func (b *Bus) LastPartial(ctx context.Context, id chat.ID) (chat.Partial, bool, error) {
 	var p chat.Partial
-	if !b.nc.IsConnected() {
-		return p, false, fmt.Errorf("read the last partial: %w", ErrDisconnected)
-	}
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	ctx, cancel := b.within(ctx, requestTimeout)
 	defer cancel()
 	m, err := b.nc.RequestWithContext(ctx, "$JS.API.DIRECT.GET."+PartialsStream+"."+partialSubject+string(id), nil)
 	if err != nil {

@@ -23,10 +23,7 @@ type StreamIdentity struct {
 // Stream reads which stream of dispatches there is, and makes it if there is none. Whoever sees another one than
 // before, or an empty one, knows that dispatches may be gone.
 func (b *Bus) Stream(ctx context.Context) (StreamIdentity, error) {
-	if !b.nc.IsConnected() {
-		return StreamIdentity{}, fmt.Errorf("look at stream %s: %w", ChatsStream, ErrDisconnected)
-	}
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	ctx, cancel := b.within(ctx, requestTimeout)
 	defer cancel()
 	seen := time.Now()
 	s, err := b.js.Stream(ctx, ChatsStream)
@@ -48,10 +45,7 @@ func (b *Bus) Stream(ctx context.Context) (StreamIdentity, error) {
 // The leader of the stream is asked, not the nearest replica: a direct get may be answered by a follower that has not
 // seen the last publish yet.
 func (b *Bus) Missing(ctx context.Context, chats []chat.Stale) (missing, present []chat.Stale, err error) {
-	if !b.nc.IsConnected() {
-		return nil, nil, fmt.Errorf("look for dispatches: %w", ErrDisconnected)
-	}
-	ctx, cancel := context.WithTimeout(ctx, 2*requestTimeout)
+	ctx, cancel := b.within(ctx, requestTimeout)
 	defer cancel()
 	held, err := each(chats, func(s chat.Stale) (bool, error) { return b.dispatched(ctx, s) })
 	if err != nil {

@@ -86,7 +86,7 @@ func (b *Bus) repair(ctx context.Context, seen time.Time) error {
 	if b.ensured.After(seen) {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, ensureTimeout)
+	ctx, cancel := b.within(ctx, ensureTimeout)
 	defer cancel()
 	start := time.Now()
 	for _, p := range b.plan() {

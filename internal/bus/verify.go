@@ -26,7 +26,7 @@ const leastPayload = 1 << 20
 
 // Verify looks whether NATS is as this build needs it, and changes nothing. worker is an id that nobody has.
 func (b *Bus) Verify(ctx context.Context, worker chat.WorkerID) []Problem {
-	if !b.nc.IsConnected() {
+	if !b.Connected() {
 		return []Problem{{"NATS at " + b.URL() + " is not connected", "check --nats-url and that the server runs"}}
 	}
 	var found []Problem
@@ -50,7 +50,7 @@ func (b *Bus) canAnnounce(ctx context.Context, id chat.ID) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, verifyTimeout)
+	ctx, cancel := b.within(ctx, verifyTimeout)
 	defer cancel()
 	b.Announce(chat.Event{Type: chat.StatusEvent, Chat: id})
 	_, err = sub.NextMsgWithContext(ctx)
@@ -58,7 +58,7 @@ func (b *Bus) canAnnounce(ctx context.Context, id chat.ID) error {
 }
 
 func (b *Bus) verifyStream(ctx context.Context, p streamPlan) []Problem {
-	ctx, cancel := context.WithTimeout(ctx, 4*verifyTimeout)
+	ctx, cancel := b.within(ctx, 2*verifyTimeout)
 	defer cancel()
 	s, err := b.js.Stream(ctx, p.stream.Name)
 	if err != nil {
