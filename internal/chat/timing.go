@@ -77,8 +77,8 @@ func (t Timing) Validate() error {
 			errs = append(errs, fmt.Errorf(format, args...))
 		}
 	}
-	for name, d := range t.durations() {
-		refuse(d <= 0 && name != "drain", "%s must be above zero, is %s", name, d)
+	for _, n := range t.durations() {
+		refuse(n.d <= 0 && n.name != "drain-timeout", "%s must be above zero, is %s", n.name, n.d)
 	}
 	refuse(t.Drain < 0, "drain-timeout must not be negative, is %s", t.Drain)
 	refuse(t.SuspectAfter < 2*t.Heartbeat, "suspect-after (%s) must be at least two heartbeats (%s each), or every late beat is probed", t.SuspectAfter, t.Heartbeat)
@@ -90,24 +90,30 @@ func (t Timing) Validate() error {
 	return errors.Join(errs...)
 }
 
-func (t Timing) durations() map[string]time.Duration {
-	return map[string]time.Duration{
-		"heartbeat": t.Heartbeat, "suspect-after": t.SuspectAfter, "probe-gap": t.ProbeGap, "lost-after": t.LostAfter,
-		"beat-gap": t.BeatGap, "probe-quiet": t.ProbeQuiet, "sweep-every": t.SweepEvery, "ack-wait": t.AckWait,
-		"redispatch-after": t.RedispatchAfter, "redispatch-max": t.RedispatchMax, "suspect-delay": t.SuspectDelay,
-		"drain": t.Drain, "finalize-timeout": t.Finalize, "first-token-timeout": t.FirstToken, "token-timeout": t.Token,
-		"backoff-min": t.BackoffMin, "backoff-max": t.BackoffMax, "coalesce": t.Coalesce, "partial-every": t.PartialEvery,
-		"compare": t.Compare, "statement": t.Statement, "idle-tx": t.IdleTx,
+// named is a duration with the name of its flag.
+type named struct {
+	name string
+	d    time.Duration
+}
+
+func (t Timing) durations() []named {
+	return []named{
+		{"heartbeat", t.Heartbeat}, {"suspect-after", t.SuspectAfter}, {"probe-gap", t.ProbeGap}, {"lost-after", t.LostAfter},
+		{"beat-gap", t.BeatGap}, {"probe-quiet", t.ProbeQuiet}, {"sweep-every", t.SweepEvery}, {"ack-wait", t.AckWait},
+		{"redispatch-after", t.RedispatchAfter}, {"redispatch-max", t.RedispatchMax}, {"suspect-delay", t.SuspectDelay},
+		{"drain-timeout", t.Drain}, {"finalize-timeout", t.Finalize}, {"first-token-timeout", t.FirstToken}, {"token-timeout", t.Token},
+		{"backoff-min", t.BackoffMin}, {"backoff-max", t.BackoffMax}, {"coalesce", t.Coalesce}, {"partial-every", t.PartialEvery},
+		{"compare", t.Compare}, {"statement", t.Statement}, {"idle-tx", t.IdleTx},
 	}
 }
 
 // LogValue makes the whole table one group of a log line.
 func (t Timing) LogValue() slog.Value {
-	var attrs []slog.Attr
-	for name, d := range t.durations() {
-		attrs = append(attrs, slog.Duration(name, d))
+	attrs := []slog.Attr{slog.Int("model-attempts", t.ModelAttempts)}
+	for _, n := range t.durations() {
+		attrs = append(attrs, slog.Duration(n.name, n.d))
 	}
-	return slog.GroupValue(append(attrs, slog.Int("model-attempts", t.ModelAttempts))...)
+	return slog.GroupValue(attrs...)
 }
 
 // Limits of section 5 and 6 that are counts, not durations.
