@@ -5,12 +5,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
+	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -18,6 +21,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
 
 	"processor/internal/bus"
 	"processor/internal/chat"
@@ -75,10 +79,13 @@ func (d *deployment) must(err error) {
 type process struct {
 	d    *deployment
 	name string
-	cmd  *exec.Cmd
-	log  *logBuffer
-	done chan struct{}
-	err  error
+	http string // the address of its HTTP server, if it has one
+	// replaced says that respawn has started a successor.
+	replaced bool
+	cmd      *exec.Cmd
+	log      *logBuffer
+	done     chan struct{}
+	err      error
 }
 
 // start starts a replica and waits until it is registered.
@@ -86,6 +93,17 @@ func (d *deployment) start(name string, flags ...string) *process {
 	d.t.Helper()
 	p := d.launch(name, nil, flags...)
 	d.await("replica "+name+" registers", func() bool { return p.worker() != nil })
+	return p
+}
+
+// startHTTP is start for a replica that serves readiness and metrics.
+func (d *deployment) startHTTP(name string, flags ...string) *process {
+	d.t.Helper()
+	port, err := local.FreePort()
+	d.must(err)
+	address := fmt.Sprintf("127.0.0.1:%d", port)
+	p := d.start(name, append([]string{"--http", address}, flags...)...)
+	p.http = address
 	return p
 }
 
@@ -111,6 +129,9 @@ func (d *deployment) launch(name string, env map[string]string, flags ...string)
 	d.replicas = append(d.replicas, p)
 	d.t.Cleanup(func() {
 		p.kill()
+		if strings.Contains(p.log.String(), "DATA RACE") {
+			d.t.Errorf("replica %s has a data race", name)
+		}
 		if d.t.Failed() {
 			d.t.Logf("log of replica %s:\n%s", name, p.log)
 		}
@@ -165,6 +186,60 @@ func (p *process) exited() int {
 	}
 }
 
+// get asks the replica's HTTP server.
+func (p *process) get(path string) (status int, body string) {
+	p.d.t.Helper()
+	r, err := http.NewRequestWithContext(p.d.ctx, http.MethodGet, "http://"+p.http+path, http.NoBody)
+	p.d.must(err)
+	reply, err := http.DefaultClient.Do(r)
+	p.d.must(err)
+	defer reply.Body.Close()
+	all, err := io.ReadAll(reply.Body)
+	p.d.must(err)
+	return reply.StatusCode, string(all)
+}
+
+// metric is one series of the replica's metrics, named with its labels.
+func (p *process) metric(series string) float64 {
+	p.d.t.Helper()
+	_, body := p.get("/metrics")
+	for line := range strings.Lines(body) {
+		if value, ok := strings.CutPrefix(line, series+" "); ok {
+			v, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+			p.d.must(err)
+			return v
+		}
+	}
+	p.d.t.Fatalf("replica %s has no metric %s", p.name, series)
+	return 0
+}
+
+// sweeps is how many passes the replica has done.
+func (p *process) sweeps() float64 {
+	p.d.t.Helper()
+	return p.metric(`processor_sweeps_total{result="done"}`)
+}
+
+// says waits until the replica's log has a line with all of words, and returns it.
+func (p *process) says(words ...string) (line string) {
+	p.d.t.Helper()
+	p.d.await("replica "+p.name+" logs "+strings.Join(words, " "), func() bool {
+		line = lineWith(p.log.String(), words...)
+		return line != ""
+	})
+	return line
+}
+
+// lineWith is the first line that has all of words.
+func lineWith(log string, words ...string) string {
+	for line := range strings.Lines(log) {
+		if !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(line, w) }) {
+			return line
+		}
+	}
+	return ""
+}
+
 // await polls a condition of Postgres or of the API; what can signal is waited for by its signal instead.
 func (d *deployment) await(what string, holds func() bool) {
 	d.t.Helper()
@@ -204,6 +279,94 @@ func (d *deployment) send(id chat.ID, text string) chat.SendReply {
 	d.t.Helper()
 	d.create(id)
 	return call[chat.SendReply](d, "chats.send", chat.SendRequest{Chat: id, Text: &text})
+}
+
+// sendAll makes a chat for each text, several at once.
+func (d *deployment) sendAll(texts map[chat.ID]string) {
+	d.t.Helper()
+	var group sync.WaitGroup
+	places, failed := make(chan struct{}, 16), make(chan error, len(texts))
+	for id, text := range texts {
+		places <- struct{}{}
+		group.Go(func() {
+			defer func() { <-places }()
+			failed <- d.client.Call(d.ctx, "chats.create", chat.CreateRequest{ID: id, Message: &chat.FirstMessage{Text: &text}}, nil)
+		})
+	}
+	group.Wait()
+	close(failed)
+	for err := range failed {
+		d.must(err)
+	}
+}
+
+// numbered makes n ids.
+func numbered(name string, n int) []chat.ID {
+	ids := make([]chat.ID, n)
+	for i := range ids {
+		ids[i] = chat.ID(fmt.Sprintf("%s-%d", name, i))
+	}
+	return ids
+}
+
+// same gives all chats one text.
+func same(ids []chat.ID, text string) map[chat.ID]string {
+	texts := map[chat.ID]string{}
+	for _, id := range ids {
+		texts[id] = text
+	}
+	return texts
+}
+
+// chats are all chats in a status.
+func (d *deployment) chats(s chat.Status) []chat.Chat {
+	d.t.Helper()
+	all, err := d.store.List(d.ctx, chat.Filter{Status: s, Limit: 10_000})
+	d.must(err)
+	return all
+}
+
+// connect is a connection to the database of the test's own.
+func (d *deployment) connect() *pgx.Conn {
+	d.t.Helper()
+	conn, err := pgx.Connect(d.ctx, d.database)
+	d.must(err)
+	d.t.Cleanup(func() { _ = conn.Close(context.WithoutCancel(d.ctx)) })
+	return conn
+}
+
+// lock runs a locking statement in a transaction that lasts until release.
+func (d *deployment) lock(statement string, args ...any) (release func()) {
+	d.t.Helper()
+	tx, err := d.connect().Begin(d.ctx)
+	d.must(err)
+	_, err = tx.Exec(d.ctx, statement, args...)
+	d.must(err)
+	return func() { d.must(tx.Rollback(context.WithoutCancel(d.ctx))) }
+}
+
+// ghost registers a worker that is no process and serves nothing: it beats once and never again.
+func (d *deployment) ghost(id chat.WorkerID) chat.WorkerID {
+	d.t.Helper()
+	d.must(d.store.Register(d.ctx, chat.Worker{ID: id, Name: string(id), Host: "nowhere", PID: 1, Build: "test", Slots: 1}))
+	return id
+}
+
+// orphan makes a chat that a worker of the test's runs, without anybody else hearing of it.
+func (d *deployment) orphan(id chat.ID, owner chat.WorkerID, text string) chat.Claimed {
+	d.t.Helper()
+	d.unheard(id, text)
+	claimed, err := d.store.Claim(d.ctx, id, owner, false, chat.DefaultBudget())
+	d.must(err)
+	return claimed
+}
+
+// unheard makes a chat that is pending, and rings for nobody.
+func (d *deployment) unheard(id chat.ID, text string) {
+	d.t.Helper()
+	parts := []chat.Part{{Type: chat.TextPart, Text: text}}
+	_, err := d.store.Create(d.ctx, chat.NewChat{ID: id, Model: "openai/test", Message: &chat.NewMessage{Chat: id, Parts: parts, ClientID: "first"}})
+	d.must(err)
 }
 
 func (d *deployment) create(id chat.ID) chat.Chat {
@@ -365,8 +528,6 @@ func (w *watching) until(what string, holds func([]chat.Event) bool) []chat.Even
 }
 
 // transcript is what the watcher ends with.
-func (w *watching) transcript() []chat.Message { return transcript(w.seen()) }
-
 func transcript(seen []chat.Event) []chat.Message {
 	var all []chat.Message
 	for _, e := range seen {
