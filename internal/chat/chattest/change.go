@@ -46,20 +46,19 @@ func (c *change) turn(m chat.Message) chat.Message {
 }
 
 // enqueue appends to the queue. The limit is the caller's to judge: it depends on what the move takes out again.
-func (c *change) enqueue(m chat.Message) chat.Message {
+func (c *change) enqueue(m chat.Message) {
 	m = stored(m)
 	m.Role, m.Chat, m.CreatedAt = chat.User, c.chat.ID, c.now
 	c.queue = append(c.queue[:len(c.queue):len(c.queue)], m)
 	c.chat.Queued = len(c.queue)
-	return m
 }
 
 // pop moves the head of the queue into history as the next turn.
-func (c *change) pop() chat.Message {
+func (c *change) pop() {
 	head := c.queue[0]
 	c.queue = c.queue[1:]
 	c.chat.Queued = len(c.queue)
-	return c.turn(head)
+	c.turn(head)
 }
 
 // full refuses what would leave more than the limit in the queue.

@@ -17,10 +17,10 @@ import (
 // Differential makes the same random moves on two stores, and compares what they answer and every row after every move: ids modulo
 // a renumbering in order, times by their distance from the store's clock. It also checks the invariants of both.
 //
-// A store on a server is slow, so only every fifth of rapid's checks is played: 20 games, or a fifth of -rapid.checks.
+// A store on a server is slow, so only every tenth of rapid's checks is played: 10 games, or a tenth of -rapid.checks.
 func Differential(t *testing.T, a, b Store) {
 	t.Helper()
-	const every = 5
+	const every = 10
 	check, found := 0, false
 	rapid.Check(t, func(rt *rapid.T) {
 		check++
@@ -30,7 +30,7 @@ func Differential(t *testing.T, a, b Store) {
 		// A game that found something is played again and again, to be made shorter.
 		passed := false
 		defer func() { found = found || !passed }()
-		play(rt, t.Context(), a, b)
+		play(t.Context(), rt, a, b)
 		passed = true
 	})
 }
@@ -38,11 +38,11 @@ func Differential(t *testing.T, a, b Store) {
 // Random makes random moves on one store and checks its invariants after every one.
 func Random(t *testing.T, s Store) {
 	t.Helper()
-	rapid.Check(t, func(rt *rapid.T) { play(rt, t.Context(), s) })
+	rapid.Check(t, func(rt *rapid.T) { play(t.Context(), rt, s) })
 }
 
 // play is one sequence, on stores that it empties first.
-func play(t *rapid.T, ctx context.Context, stores ...Store) {
+func play(ctx context.Context, t *rapid.T, stores ...Store) {
 	g := &game{T: t}
 	for _, s := range stores {
 		p := &player{ctx: ctx, Store: s, numbers: map[chat.Number]int{}, ids: map[int64]int{}, ended: map[chat.Number]int{}}

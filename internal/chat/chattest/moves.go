@@ -82,7 +82,7 @@ func (g *game) create() {
 func (g *game) send() {
 	id := g.chat()
 	m := g.text(id)
-	spec := g.partial(id)
+	spec := g.partial()
 	g.move(fmt.Sprintf("send %+v", m), func(p *player) view { return p.sent(p.Send(p.ctx, m, p.partial(id, spec))) })
 }
 
@@ -101,7 +101,7 @@ type spec struct {
 	Turn, Step, Epoch int
 }
 
-func (g *game) partial(id chat.ID) spec {
+func (g *game) partial() spec {
 	near := rapid.SampledFrom([]int{0, 0, 0, -1, 1})
 	return spec{rapid.Bool().Draw(g.T, "no partial"), near.Draw(g.T, "turn"), near.Draw(g.T, "step"), near.Draw(g.T, "epoch")}
 }
@@ -118,7 +118,7 @@ func (p *player) partial(id chat.ID, s spec) *chat.Partial {
 }
 
 func (g *game) interrupt() {
-	id, turn, spec := g.chat(), rapid.IntRange(0, 3).Draw(g.T, "turn"), g.partial("")
+	id, turn, spec := g.chat(), rapid.IntRange(0, 3).Draw(g.T, "turn"), g.partial()
 	g.move(fmt.Sprintf("interrupt %s turn %d %+v", id, turn, spec), func(p *player) view {
 		return p.outcome(p.Interrupt(p.ctx, id, turn, p.partial(id, spec)))
 	})

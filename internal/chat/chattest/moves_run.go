@@ -61,7 +61,7 @@ func finish(p *player, l chat.Lease) (chat.Outcome, error) {
 }
 
 func fail(p *player, l chat.Lease) (chat.Outcome, error) {
-	return p.Fail(p.ctx, l, append(p.closing(l), failure("auth")...))
+	return p.Fail(p.ctx, l, append(p.closing(l), failure()...))
 }
 
 func yield(p *player, l chat.Lease) (chat.Outcome, error) { return p.Yield(p.ctx, l) }
@@ -105,7 +105,7 @@ func (g *game) zombie() {
 		g.under(i, "backoff", backoff)
 	} else {
 		g.under(i, "yield", yield)
-		g.claims(l.Chat, l.Worker, true, roomy)
+		g.claims(l.Chat, l.Worker, true, roomy())
 	}
 	g.lates(i)
 }

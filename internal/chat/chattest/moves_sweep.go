@@ -59,7 +59,7 @@ func (g *game) die() { g.dies(g.pending()) }
 func (g *game) dies(id chat.ID) {
 	w := chat.WorkerID(g.fresh("victim-"))
 	g.move("register "+string(w), func(p *player) view { return p.register(w) })
-	g.claims(id, w, true, roomy)
+	g.claims(id, w, true, roomy())
 	if rapid.IntRange(0, 5).Draw(g.T, "interrupted") == 5 {
 		g.move("interrupt "+string(id), func(p *player) view { return p.outcome(p.Interrupt(p.ctx, id, 0, nil)) })
 	}

@@ -101,7 +101,7 @@ func (p *player) name(v *view) {
 // named are the rows in a form that can be compared. The messages of a chat whose row is as before are left out: CheckStep
 // looks after them, and long histories are slow to compare.
 func (p *player) named() Rows {
-	rows := Rows{Now: base}
+	rows := Rows{Now: base()}
 	for _, c := range p.rows.Chats {
 		rows.Chats = append(rows.Chats, ChatRow{p.chat(c.Chat), p.dispatch(c.Dispatch)})
 		n := c.Chat.Number
@@ -153,20 +153,20 @@ func cause(e *chat.TurnError) *chat.TurnError {
 	named := *e
 	if !e.At.IsZero() {
 		// A cause is a document, which Elapse leaves alone.
-		named.At = base
+		named.At = base()
 	}
 	return &named
 }
 
 // base is what every store's clock is said to show.
-var base = time.Unix(1e9, 0).UTC()
+func base() time.Time { return time.Unix(1e9, 0).UTC() }
 
 // time moves a time to where it is when the store's clock shows base. The zero time stays zero.
 func (p *player) time(t time.Time) time.Time {
 	if t.IsZero() {
 		return t
 	}
-	return base.Add(t.Sub(p.rows.Now))
+	return base().Add(t.Sub(p.rows.Now))
 }
 
 func (p *player) at(t *time.Time) *time.Time {

@@ -80,7 +80,7 @@ func noticed(t *testing.T, seed int, stores ...Store) string {
 			}
 		}()
 		rapid.Bool().Draw(rt, "a draw, which rapid wants of every generator")
-		play(rt, t.Context(), stores...)
+		play(t.Context(), rt, stores...)
 		return ""
 	}).Example(seed)
 }

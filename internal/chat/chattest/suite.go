@@ -19,8 +19,8 @@ func Suite(t *testing.T, open func(t *testing.T) Store) {
 		creating(), sending(), repeatingSends(), queueing(), interruptingSends(),
 		claiming(), loading(), committing(), ending(), handing(), repeating(),
 		interrupting(), stopping(), withdrawing(), keeping(), retrying(),
-		recovering(), losing(), budgets(), parking(), dispatching(), waking(),
-		beating(), pruning(), reading(),
+		recovering(), losing(), sparing(), budgets(), parking(), dispatching(), waking(),
+		beating(), pruning(), reading(), racing(), sendingTogether(), sweepingTogether(),
 	)
 	for _, r := range rules {
 		t.Run(r.sentence, func(t *testing.T) {

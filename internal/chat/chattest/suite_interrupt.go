@@ -11,7 +11,7 @@ func interrupting() []rule {
 		{"an interrupt of an idle or parked chat changes nothing and succeeds", func(k *kit) {
 			k.register("w")
 			k.finish(k.own("idle", "w"), "hi")
-			k.fail(k.own("parked", "w"), "auth")
+			k.fail(k.own("parked", "w"))
 			k.unchanged(func() {
 				for _, id := range []chat.ID{"idle", "parked"} {
 					k.equal("changed", k.interrupt(id).Changed, false)
@@ -29,7 +29,7 @@ func interrupting() []rule {
 		}},
 		{"an interrupt that names another turn changes nothing", func(k *kit) {
 			k.register("w")
-			k.start("pending", "hello")
+			k.start("pending")
 			k.own("running", "w")
 			k.unchanged(func() {
 				for _, id := range []chat.ID{"pending", "running"} {
@@ -54,7 +54,7 @@ func stopping() []rule {
 			k.unchanged(func() {
 				_, err := k.s.Backoff(k.ctx, l, time.Minute, chat.TurnError{Code: "x"})
 				k.is(err, chat.ErrInterrupted)
-				_, err = k.s.Fail(k.ctx, l, failure("auth"))
+				_, err = k.s.Fail(k.ctx, l, failure())
 				k.is(err, chat.ErrInterrupted)
 			})
 			l = k.commit(l, answer("one"))
@@ -98,13 +98,13 @@ func withdrawing() []rule {
 			k.row("a", state{Status: chat.Waiting, Turn: 1, Step: 1, Epoch: 4, Void: 1})
 		}},
 		{"an interrupt of a pending chat with a queue goes on with its head", func(k *kit) {
-			k.start("a", "hello")
+			k.start("a")
 			k.send("a", "second")
 			k.send("a", "third")
 			out := k.interrupt("a")
 			k.equal("messages", lines(out.Messages), []string{"1.1@1 assistant  interrupted", "2.0@1 user second"})
 			k.row("a", state{Status: chat.Pending, Turn: 2, Epoch: 1, Queued: 1})
-			k.due("a", RedispatchAfter)
+			k.due(RedispatchAfter)
 		}},
 		{"an interrupt of a pending chat closes the open tool calls", func(k *kit) {
 			k.register("w")
@@ -116,7 +116,7 @@ func withdrawing() []rule {
 		{"an interrupting message closes the open tool calls of a pending chat", func(k *kit) {
 			k.register("w")
 			k.yield(k.commit(k.own("a", "w"), calling("c1")))
-			_, err := k.sendAs(chat.BusyInterrupt, "a", "stop that")
+			_, err := k.sendAs(chat.BusyInterrupt, "stop that")
 			k.ok(err)
 			k.says("a", "1.0@0 user hello", "1.1@1 assistant c1", "1.2@3 tool not run: the turn endedc1", "1.2@3 assistant  interrupted",
 				"2.0@3 user stop that")
@@ -148,7 +148,7 @@ func keeping() []rule {
 				"turn":   func(p *chat.Partial) { p.Turn++ },
 				"step":   func(p *chat.Partial) { p.Step-- },
 				"epoch":  func(p *chat.Partial) { p.Epoch += 5 },
-				"void":   func(p *chat.Partial) { k.yield(k.backoff(k.claim("void", "v"))) },
+				"void":   func(*chat.Partial) { k.yield(k.backoff(k.claim("void", "v"))) },
 			} {
 				p := k.partial(id)
 				spoil(&p)
@@ -176,17 +176,17 @@ func retrying() []rule {
 			k.register("w")
 			l := k.backoff(k.commit(k.own("a", "w"), answer("one")))
 			k.send("a", "second")
-			failed := k.fail(l, "auth")
+			failed := k.fail(l)
 			out, err := k.s.Retry(k.ctx, "a")
 			k.ok(err)
 			k.equal("removed", out.Removed, []int64{*failed.Messages[0].ID})
 			k.row("a", state{Status: chat.Pending, Turn: 1, Step: 1, Epoch: 3, Void: 1, Queued: 1})
 			k.says("a", "1.0@0 user hello", "1.1@1 assistant one")
-			k.due("a", RedispatchAfter)
+			k.due(RedispatchAfter)
 		}},
 		{"a retried turn writes the step in which it failed", func(k *kit) {
 			k.register("w")
-			k.fail(k.own("a", "w"), "auth")
+			k.fail(k.own("a", "w"))
 			_, err := k.s.Retry(k.ctx, "a")
 			k.ok(err)
 			k.finish(k.claim("a", "w"), "hi")
@@ -194,7 +194,7 @@ func retrying() []rule {
 		}},
 		{"a retry of any other chat changes nothing and succeeds", func(k *kit) {
 			k.register("w")
-			k.start("pending", "hello")
+			k.start("pending")
 			k.own("running", "w")
 			k.finish(k.own("waiting", "w"), "hi")
 			k.unchanged(func() {
@@ -208,7 +208,7 @@ func retrying() []rule {
 			})
 		}},
 		{"a retry gives a poisoned chat its budget back", func(k *kit) {
-			k.start("a", "hello")
+			k.start("a")
 			k.doom("a")
 			k.die("a", "third")
 			k.row("a", state{Status: chat.Parked, Turn: 1, Epoch: 6, Takeovers: 3, Recoveries: 3, Error: "poison"})

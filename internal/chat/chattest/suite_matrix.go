@@ -12,6 +12,7 @@ import (
 // matrix tries every transition from every status: what the table allows reaches exactly the statuses that it names, and
 // what it does not allow changes nothing and says so by both names.
 func matrix(t *testing.T, open func(t *testing.T) Store) {
+	t.Helper()
 	for _, tr := range chat.Transitions() {
 		t.Run("table/"+string(tr), func(t *testing.T) {
 			t.Parallel()
@@ -48,7 +49,7 @@ func variants(from chat.Status) []variant {
 // parked by its owner is the exception: see below.
 func (k *kit) reach(id chat.ID, w chat.WorkerID, s chat.Status, v variant) chat.Lease {
 	k.t.Helper()
-	k.start(id, "hello")
+	k.start(id)
 	if v.queued {
 		k.send(id, "second")
 	}
@@ -62,7 +63,9 @@ func (k *kit) reach(id chat.ID, w chat.WorkerID, s chat.Status, v variant) chat.
 	case chat.Waiting:
 		k.finish(k.claim(id, w), "hi")
 	case chat.Parked:
-		k.fail(k.claim(id, w), "auth")
+		k.fail(k.claim(id, w))
+	case chat.Pending, chat.Gone:
+		// It is pending; what is to be gone is deleted below.
 	}
 	c, err := k.s.Get(k.ctx, id)
 	k.ok(err)
@@ -87,7 +90,7 @@ func (k *kit) try(tr chat.Transition, l chat.Lease) (from chat.Status, err error
 		sent, err = k.s.Send(k.ctx, message(l.Chat, "again"), nil)
 		out = sent.Outcome
 	case chat.Claim:
-		_, err = k.s.Claim(k.ctx, l.Chat, l.Worker, true, roomy)
+		_, err = k.s.Claim(k.ctx, l.Chat, l.Worker, true, roomy())
 		return chat.Pending, err
 	case chat.Recover:
 		for _, r := range k.kill(l.Worker).Recovered {

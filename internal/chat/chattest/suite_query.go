@@ -77,7 +77,7 @@ func pruning() []rule {
 			for i := range 3 {
 				k.finish(k.own(chat.ID(fmt.Sprint("idle", i)), "w"), "hi")
 			}
-			k.start("pending", "hello")
+			k.start("pending")
 			k.own("running", "w")
 			k.elapse(10 * time.Hour)
 			k.finish(k.own("fresh", "w"), "hi")
@@ -131,7 +131,7 @@ func reading() []rule {
 			k.equal("messages", got, want)
 		}},
 		{"a snapshot after the last message has the row and no messages", func(k *kit) {
-			k.start("a", "hello")
+			k.start("a")
 			snap, err := k.s.Snapshot(k.ctx, "a", *k.history("a")[0].ID, 10)
 			k.ok(err)
 			k.equal("page", []any{len(snap.Messages), snap.Next, snap.Chat.Status}, []any{0, int64(0), chat.Pending})
@@ -145,7 +145,7 @@ func reading() []rule {
 			k.refused(err, chat.NotFound, "chat")
 		}},
 		{"a deleted chat leaves nothing behind", func(k *kit) {
-			k.start("a", "hello")
+			k.start("a")
 			k.send("a", "second")
 			_, err := k.s.Delete(k.ctx, "a")
 			k.ok(err)

@@ -18,7 +18,7 @@ func (k *kit) moves(l chat.Lease) map[chat.Transition]func() error {
 		},
 		chat.Commit: func() error { _, err := k.s.Commit(k.ctx, l, answer("step")); return err },
 		chat.End:    func() error { _, err := k.s.Finish(k.ctx, l, final("done")); return err },
-		chat.Fail:   func() error { _, err := k.s.Fail(k.ctx, l, failure("auth")); return err },
+		chat.Fail:   func() error { _, err := k.s.Fail(k.ctx, l, failure()); return err },
 		chat.Yield:  func() error { _, err := k.s.Yield(k.ctx, l); return err },
 	}
 }
@@ -35,8 +35,8 @@ func claiming() []rule {
 	return []rule{
 		{"a claim makes the worker the owner in an epoch of its own", func(k *kit) {
 			k.register("w")
-			k.start("a", "hello")
-			c, err := k.s.Claim(k.ctx, "a", "w", false, roomy)
+			k.start("a")
+			c, err := k.s.Claim(k.ctx, "a", "w", false, roomy())
 			k.ok(err)
 			k.equal("history", lines(c.History), []string{"1.0@0 user hello"})
 			k.equal("version", c.Chat.Version, int64(2))
@@ -46,9 +46,9 @@ func claiming() []rule {
 			k.register("w", "x")
 			k.own("a", "w")
 			k.unchanged(func() {
-				_, err := k.s.Claim(k.ctx, "a", "x", true, roomy)
+				_, err := k.s.Claim(k.ctx, "a", "x", true, roomy())
 				k.is(err, chat.ErrNothingToDo)
-				_, err = k.s.Claim(k.ctx, "nobody", "x", true, roomy)
+				_, err = k.s.Claim(k.ctx, "nobody", "x", true, roomy())
 				k.is(err, chat.ErrNothingToDo)
 			})
 		}},
@@ -56,20 +56,20 @@ func claiming() []rule {
 			k.register("lost", "draining")
 			k.freeze("lost")
 			k.drain("draining")
-			k.start("a", "hello")
+			k.start("a")
 			k.unchanged(func() {
 				for _, w := range []chat.WorkerID{"lost", "draining", "unknown"} {
-					_, err := k.s.Claim(k.ctx, "a", w, true, roomy)
+					_, err := k.s.Claim(k.ctx, "a", w, true, roomy())
 					k.is(err, chat.ErrNotEntitled)
 				}
 			})
 		}},
 		{"a suspect is claimed only by a worker with a free suspect slot", func(k *kit) {
-			k.start("a", "hello")
+			k.start("a")
 			k.doom("a")
 			k.register("w")
 			k.unchanged(func() {
-				_, err := k.s.Claim(k.ctx, "a", "w", false, roomy)
+				_, err := k.s.Claim(k.ctx, "a", "w", false, roomy())
 				k.is(err, chat.ErrSuspect)
 			})
 			k.claim("a", "w")
@@ -205,7 +205,7 @@ func ending() []rule {
 			k.register("w")
 			l := k.backoff(k.own("a", "w"))
 			k.send("a", "second")
-			k.fail(l, "auth")
+			k.fail(l)
 			k.row("a", state{Status: chat.Parked, Turn: 1, Epoch: 2, Void: 1, Attempts: 1, Queued: 1, Error: "auth"})
 			e := k.rows().Chats[0].Chat.LastError
 			k.equal("message and attempts of the cause", []any{e.Message, e.Attempts, e.At.IsZero()}, []any{"it went wrong", 1, false})
@@ -224,7 +224,7 @@ func handing() []rule {
 			}
 			k.row("a", state{Status: chat.Running, Turn: 1, Epoch: 61, Worker: "w"})
 			k.yield(l)
-			k.due("a", RedispatchAfter)
+			k.due(RedispatchAfter)
 		}},
 		{"a release yields everything that the worker owns and nothing else", func(k *kit) {
 			k.register("w", "x")
@@ -273,12 +273,12 @@ func repeating() []rule {
 		{"a failure whose reply was lost returns the first outcome, unless a retry took it back", func(k *kit) {
 			k.register("w")
 			l := k.own("a", "w")
-			k.fail(l, "auth")
-			k.repeats(func() (chat.Outcome, error) { return k.s.Fail(k.ctx, l, failure("auth")) }, "1.1@1 assistant  error")
+			k.fail(l)
+			k.repeats(func() (chat.Outcome, error) { return k.s.Fail(k.ctx, l, failure()) }, "1.1@1 assistant  error")
 			_, err := k.s.Retry(k.ctx, "a")
 			k.ok(err)
 			k.unchanged(func() {
-				_, err := k.s.Fail(k.ctx, l, failure("auth"))
+				_, err := k.s.Fail(k.ctx, l, failure())
 				k.is(err, chat.ErrFenced)
 			})
 		}},

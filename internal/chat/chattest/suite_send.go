@@ -19,24 +19,24 @@ func creating() []rule {
 			k.row("a", state{Status: chat.Waiting})
 		}},
 		{"a chat created with a message is pending with its first turn open", func(k *kit) {
-			k.start("a", "hello")
+			k.start("a")
 			k.row("a", state{Status: chat.Pending, Turn: 1})
 			k.says("a", "1.0@0 user hello")
-			k.due("a", RedispatchAfter)
+			k.due(RedispatchAfter)
 		}},
 		{"the same creation again returns the first result", func(k *kit) {
-			first, err := k.s.Create(k.ctx, generated("a", "hello", "1"))
+			first, err := k.s.Create(k.ctx, generated("hello", "1"))
 			k.ok(err)
 			k.unchanged(func() {
-				again, err := k.s.Create(k.ctx, generated("a", "hello", "2"))
+				again, err := k.s.Create(k.ctx, generated("hello", "2"))
 				k.ok(err)
 				k.equal("first result", []any{again.Changed, again.Duplicate, *again.Message.ID}, []any{false, true, *first.Message.ID})
 			})
 		}},
 		{"another creation under the same id is a conflict", func(k *kit) {
-			k.start("a", "hello")
+			k.start("a")
 			k.unchanged(func() {
-				_, err := k.s.Create(k.ctx, generated("a", "other", "1"))
+				_, err := k.s.Create(k.ctx, generated("other", "1"))
 				k.refused(err, chat.Conflict, "id")
 				_, err = k.s.Create(k.ctx, chat.NewChat{ID: "a"})
 				k.refused(err, chat.Conflict, "id")
@@ -62,10 +62,10 @@ func creating() []rule {
 }
 
 // generated is a creation whose message got its client_id from the service.
-func generated(id chat.ID, text, clientID string) chat.NewChat {
-	m := message(id, text)
+func generated(text, clientID string) chat.NewChat {
+	m := message("a", text)
 	m.ClientID, m.Generated = clientID, true
-	return chat.NewChat{ID: id, Message: &m}
+	return chat.NewChat{ID: "a", Message: &m}
 }
 
 func sending() []rule {
@@ -78,13 +78,13 @@ func sending() []rule {
 			k.equal("message", line(sent.Message), "2.0@1 user more")
 			k.row("a", state{Status: chat.Pending, Turn: 2, Epoch: 1})
 			k.says("a", "1.0@0 user hello", "1.1@1 assistant hi stop", "2.0@1 user more")
-			k.due("a", RedispatchAfter)
+			k.due(RedispatchAfter)
 		}},
 		{"a message to a parked chat joins the queue, and the queue's head opens a turn", func(k *kit) {
 			k.register("w")
 			l := k.own("a", "w")
 			k.send("a", "second")
-			k.fail(l, "auth")
+			k.fail(l)
 			sent := k.send("a", "third")
 			k.equal("queued", sent.Queued, true)
 			k.row("a", state{Status: chat.Pending, Turn: 2, Epoch: 1, Queued: 1})
@@ -92,11 +92,11 @@ func sending() []rule {
 		}},
 		{"a message to a parked chat with an empty queue opens a turn itself", func(k *kit) {
 			k.register("w")
-			k.fail(k.backoff(k.own("a", "w")), "auth")
+			k.fail(k.backoff(k.own("a", "w")))
 			sent := k.send("a", "second")
 			k.equal("queued", sent.Queued, false)
 			k.row("a", state{Status: chat.Pending, Turn: 2, Epoch: 2, Void: 1})
-			k.due("a", RedispatchAfter)
+			k.due(RedispatchAfter)
 		}},
 	}
 }
@@ -108,18 +108,18 @@ func repeatingSends() []rule {
 			k.own("a", "w")
 			first := k.send("a", "second")
 			k.unchanged(func() {
-				again, err := k.sendAs(chat.BusyInterrupt, "a", "second")
+				again, err := k.sendAs(chat.BusyInterrupt, "second")
 				k.ok(err)
 				k.equal("queued duplicate", []bool{again.Duplicate, again.Queued, again.Changed}, []bool{true, true, false})
 				k.equal("queued duplicate's message", line(again.Message), line(first.Message))
-				again, err = k.sendAs(chat.BusyReject, "a", "hello")
+				again, err = k.sendAs(chat.BusyReject, "hello")
 				k.ok(err)
 				k.equal("duplicate in history", []bool{again.Duplicate, again.Queued, again.Changed}, []bool{true, false, false})
 				k.equal("duplicate's message", line(again.Message), "1.0@0 user hello")
 			})
 		}},
 		{"a client_id sent again with other content is a conflict", func(k *kit) {
-			k.start("a", "hello")
+			k.start("a")
 			k.send("a", "queued")
 			k.unchanged(func() {
 				for _, text := range []string{"hello", "queued"} {
@@ -135,8 +135,8 @@ func repeatingSends() []rule {
 			})
 		}},
 		{"client_ids of two chats have nothing to do with each other", func(k *kit) {
-			k.start("a", "hello")
-			k.start("b", "hello")
+			k.start("a")
+			k.start("b")
 			k.says("b", "1.0@0 user hello")
 		}},
 		{"nothing can be sent to a chat that does not exist", func(k *kit) {
@@ -162,7 +162,7 @@ func queueing() []rule {
 	return []rule{
 		{"a message to a busy chat waits in the queue", func(k *kit) {
 			k.register("w")
-			k.start("a", "hello")
+			k.start("a")
 			k.equal("queued while pending", k.send("a", "second").Queued, true)
 			k.claim("a", "w")
 			k.equal("queued while running", k.send("a", "third").Queued, true)
@@ -172,33 +172,33 @@ func queueing() []rule {
 		}},
 		{"a sender that wants no queue is refused while the chat is busy", func(k *kit) {
 			k.register("w")
-			k.start("a", "hello")
+			k.start("a")
 			k.unchanged(func() {
-				_, err := k.sendAs(chat.BusyReject, "a", "second")
+				_, err := k.sendAs(chat.BusyReject, "second")
 				k.refused(err, chat.Conflict, "status")
 			})
 			k.finish(k.claim("a", "w"), "hi")
-			_, err := k.sendAs(chat.BusyReject, "a", "second")
+			_, err := k.sendAs(chat.BusyReject, "second")
 			k.ok(err)
 		}},
 		{"the queue holds twenty messages, whatever the chat does meanwhile", func(k *kit) {
 			k.register("w")
-			k.start("a", "hello")
-			k.fill("a")
-			k.overflow("a", chat.BusyQueue)
+			k.start("a")
+			k.fill()
+			k.overflow(chat.BusyQueue)
 			k.claim("a", "w")
-			k.overflow("a", chat.BusyQueue)
+			k.overflow(chat.BusyQueue)
 		}},
 		{"a full queue refuses an interrupting message to a running chat, which is not interrupted", func(k *kit) {
 			k.register("w")
 			k.own("a", "w")
-			k.fill("a")
-			k.overflow("a", chat.BusyInterrupt)
+			k.fill()
+			k.overflow(chat.BusyInterrupt)
 		}},
 		{"a full queue takes an interrupting message to a pending chat, whose turn ends first", func(k *kit) {
-			k.start("a", "hello")
-			k.fill("a")
-			sent, err := k.sendAs(chat.BusyInterrupt, "a", "stop that")
+			k.start("a")
+			k.fill()
+			sent, err := k.sendAs(chat.BusyInterrupt, "stop that")
 			k.ok(err)
 			k.equal("queued", sent.Queued, true)
 			k.row("a", state{Status: chat.Pending, Turn: 2, Epoch: 1, Queued: chat.MaxQueue})
@@ -206,8 +206,8 @@ func queueing() []rule {
 		{"a full queue takes a message to a parked chat, whose queue's head moves on first", func(k *kit) {
 			k.register("w")
 			l := k.own("a", "w")
-			k.fill("a")
-			k.fail(l, "auth")
+			k.fill()
+			k.fail(l)
 			k.send("a", "one more")
 			k.row("a", state{Status: chat.Pending, Turn: 2, Epoch: 1, Queued: chat.MaxQueue})
 		}},
@@ -220,21 +220,21 @@ func interruptingSends() []rule {
 			k.register("w")
 			k.own("a", "w")
 			version := k.rows().Chats[0].Chat.Version
-			sent, err := k.sendAs(chat.BusyInterrupt, "a", "stop that")
+			sent, err := k.sendAs(chat.BusyInterrupt, "stop that")
 			k.ok(err)
 			k.equal("queued and version", []any{sent.Queued, sent.Chat.Version}, []any{true, version + 1})
 			k.row("a", state{Status: chat.Running, Turn: 1, Epoch: 1, Worker: "w", Queued: 1, Interrupt: 1})
 		}},
 		{"an interrupting message to a pending chat ends its turn and opens the next", func(k *kit) {
-			k.start("a", "hello")
+			k.start("a")
 			version := k.rows().Chats[0].Chat.Version
-			sent, err := k.sendAs(chat.BusyInterrupt, "a", "stop that")
+			sent, err := k.sendAs(chat.BusyInterrupt, "stop that")
 			k.ok(err)
 			k.equal("queued and version", []any{sent.Queued, sent.Chat.Version}, []any{false, version + 1})
 			k.row("a", state{Status: chat.Pending, Turn: 2, Epoch: 1})
 			k.says("a", "1.0@0 user hello", "1.1@1 assistant  interrupted", "2.0@1 user stop that")
 			k.equal("messages", lines(sent.Messages), lines(k.history("a")[1:]))
-			k.due("a", RedispatchAfter)
+			k.due(RedispatchAfter)
 		}},
 		{"the queue is answered in the order in which it was sent", func(k *kit) {
 			k.register("w")
@@ -259,20 +259,21 @@ func interruptingSends() []rule {
 	}
 }
 
-func (k *kit) fill(id chat.ID) {
+// fill fills the queue of chat a.
+func (k *kit) fill() {
 	k.t.Helper()
 	for i := range chat.MaxQueue {
-		k.send(id, fmt.Sprint("queued ", i))
+		k.send("a", fmt.Sprint("queued ", i))
 	}
 }
 
 // overflow expects that one message more is refused, and a repeated one is not.
-func (k *kit) overflow(id chat.ID, busy chat.Busy) {
+func (k *kit) overflow(busy chat.Busy) {
 	k.t.Helper()
 	k.unchanged(func() {
-		_, err := k.sendAs(busy, id, "too much")
+		_, err := k.sendAs(busy, "too much")
 		k.refused(err, chat.Full, "queue")
-		again, err := k.sendAs(busy, id, "queued 3")
+		again, err := k.sendAs(busy, "queued 3")
 		k.ok(err)
 		k.equal("duplicate", again.Duplicate, true)
 	})

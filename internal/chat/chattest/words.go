@@ -9,7 +9,8 @@ import (
 // tolerance is what real time may add to the waits and ages of a test; those are multiples of a minute.
 const tolerance = 20 * time.Second
 
-var roomy = chat.Budget{Messages: 1000, Bytes: 1 << 20}
+// roomy is a budget that leaves nothing out.
+func roomy() chat.Budget { return chat.Budget{Messages: 1000, Bytes: 1 << 20} }
 
 func say(text string) []chat.Part { return []chat.Part{{Type: chat.TextPart, Text: text}} }
 
@@ -27,8 +28,8 @@ func final(text string) []chat.Message {
 	return all
 }
 
-func failure(code string) []chat.Message {
-	return []chat.Message{{Role: chat.Assistant, Parts: []chat.Part{}, Finish: chat.Failed, Error: &chat.TurnError{Code: code, Message: "it went wrong"}}}
+func failure() []chat.Message {
+	return []chat.Message{{Role: chat.Assistant, Parts: []chat.Part{}, Finish: chat.Failed, Error: &chat.TurnError{Code: "auth", Message: "it went wrong"}}}
 }
 
 // calling is a step that leaves a tool call unanswered.
@@ -37,9 +38,9 @@ func calling(call string) []chat.Message {
 }
 
 // start makes a chat with its first message.
-func (k *kit) start(id chat.ID, text string) {
+func (k *kit) start(id chat.ID) {
 	k.t.Helper()
-	m := message(id, text)
+	m := message(id, "hello")
 	_, err := k.s.Create(k.ctx, chat.NewChat{ID: id, Message: &m})
 	k.ok(err)
 }
@@ -51,8 +52,9 @@ func (k *kit) send(id chat.ID, text string) chat.Sent {
 	return sent
 }
 
-func (k *kit) sendAs(busy chat.Busy, id chat.ID, text string) (chat.Sent, error) {
-	m := message(id, text)
+// sendAs sends to chat a.
+func (k *kit) sendAs(busy chat.Busy, text string) (chat.Sent, error) {
+	m := message("a", text)
 	m.Busy = busy
 	return k.s.Send(k.ctx, m, nil)
 }
@@ -80,7 +82,7 @@ func (k *kit) drain(id chat.WorkerID) {
 
 func (k *kit) claim(id chat.ID, w chat.WorkerID) chat.Lease {
 	k.t.Helper()
-	c, err := k.s.Claim(k.ctx, id, w, true, roomy)
+	c, err := k.s.Claim(k.ctx, id, w, true, roomy())
 	k.ok(err)
 	return leaseOf(c.Chat, w)
 }
@@ -93,7 +95,7 @@ func leaseOf(c chat.Chat, w chat.WorkerID) chat.Lease {
 // own makes a chat that w runs.
 func (k *kit) own(id chat.ID, w chat.WorkerID) chat.Lease {
 	k.t.Helper()
-	k.start(id, "hello")
+	k.start(id)
 	return k.claim(id, w)
 }
 
@@ -118,9 +120,9 @@ func (k *kit) finish(l chat.Lease, text string) chat.Outcome {
 	return out
 }
 
-func (k *kit) fail(l chat.Lease, code string) chat.Outcome {
+func (k *kit) fail(l chat.Lease) chat.Outcome {
 	k.t.Helper()
-	out, err := k.s.Fail(k.ctx, l, failure(code))
+	out, err := k.s.Fail(k.ctx, l, failure())
 	k.ok(err)
 	return out
 }
