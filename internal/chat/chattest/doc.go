@@ -9,7 +9,8 @@
 //	I4  one outcome: CheckInvariants (one final message in every turn that is over, none in an open one)
 //	I5  from history: CheckInvariants (the row's step is what the messages say)
 //	I7  idle chats: CheckStep (an idle chat changes only by a move of its own), CheckIdle (a sweep leaves it as it is)
-//	I8  a deploy is no failure: CheckStep (takeovers rise only in a recovery)
+//	I8  a deploy is no failure: CheckStep (takeovers rise only when a process died that was not draining)
+//	I10 one transcript: CheckStep (history grows at its end only; a retry alone takes its own error away)
 //
-// I1, I6, I9 and I10 are not visible in rows; the tests of bus, sweeper and processor keep them.
+// I1, I6 and I9 are not visible in rows; the tests of bus, sweeper and processor keep them.
 package chattest
