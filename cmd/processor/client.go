@@ -29,7 +29,10 @@ func (f NATSFlags) Bus(name string, logger *slog.Logger) bus.Config {
 
 // connect is for the commands of people: they want to know soon, and see no log.
 func (f NATSFlags) connect(ctx context.Context, name string) (*bus.Bus, error) {
-	config := f.Bus(name, slog.New(slog.DiscardHandler))
+	return connect(ctx, f.Bus(name, slog.New(slog.DiscardHandler)))
+}
+
+func connect(ctx context.Context, config bus.Config) (*bus.Bus, error) {
 	if err := config.Validate(); err != nil {
 		return nil, usageError{err}
 	}

@@ -40,10 +40,8 @@ func (f DatabaseFlags) require() error {
 
 // ReplicaFlags are settings of one replica that dev hands on to those it starts.
 type ReplicaFlags struct {
-	Slots            int           `name:"slots" default:"${slots}" placeholder:"N" help:"How many chats this replica runs at a time."`
-	StreamReplicas   int           `name:"stream-replicas" default:"1" placeholder:"N" help:"How many NATS servers hold each stream; 3 on a cluster."`
-	PartialsMaxBytes size          `name:"partials-max-bytes" default:"1GiB" placeholder:"SIZE" help:"Disk that the stream of partial answers may take."`
-	Retain           time.Duration `name:"retain" placeholder:"DURATION" help:"How long idle chats are kept, such as 720h; for ever unless given."`
+	Slots  int           `name:"slots" default:"${slots}" placeholder:"N" help:"How many chats this replica runs at a time."`
+	Retain time.Duration `name:"retain" placeholder:"DURATION" help:"How long idle chats are kept, such as 720h; for ever unless given."`
 }
 
 // Validate refuses settings that can't work. The command line's parser calls it.
@@ -51,10 +49,22 @@ func (f ReplicaFlags) Validate() error {
 	switch {
 	case f.Slots < 1:
 		return fmt.Errorf("--slots must be at least 1, is %d", f.Slots)
-	case f.StreamReplicas < 1 || f.StreamReplicas > 5:
-		return fmt.Errorf("--stream-replicas must be 1 to 5, is %d", f.StreamReplicas)
 	case f.Retain < 0:
 		return fmt.Errorf("--retain must not be negative, is %s", f.Retain)
+	}
+	return nil
+}
+
+// StreamFlags say how the streams of NATS are made.
+type StreamFlags struct {
+	StreamReplicas   int  `name:"stream-replicas" default:"1" placeholder:"N" help:"How many NATS servers hold each stream; 3 on a cluster."`
+	PartialsMaxBytes size `name:"partials-max-bytes" default:"1GiB" placeholder:"SIZE" help:"Disk that the stream of partial answers may take."`
+}
+
+// Validate is called by the command line's parser.
+func (f StreamFlags) Validate() error {
+	if f.StreamReplicas < 1 || f.StreamReplicas > 5 {
+		return fmt.Errorf("--stream-replicas must be 1 to 5, is %d", f.StreamReplicas)
 	}
 	return nil
 }
@@ -176,6 +186,7 @@ type RunCmd struct {
 	NATSFlags     `group:"NATS"`
 	DatabaseFlags `group:"Database"`
 	ReplicaFlags  `group:"Replica"`
+	StreamFlags   `group:"Replica"`
 	ModelFlags    `group:"Models"`
 	TimingFlags   `group:"Timing"`
 	LogFlags      `group:"Log"`

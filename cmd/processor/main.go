@@ -19,7 +19,12 @@ import (
 
 // CLI is everything that can be said on the command line.
 type CLI struct {
+	Dev DevCmd `cmd:"" help:"Run everything on this machine, without any configuration."`
 	Run RunCmd `cmd:"" help:"Run one replica."`
+
+	Migrate MigrateCmd `cmd:"" help:"Bring the database's schema up to date."`
+	Doctor  DoctorCmd  `cmd:"" help:"Examine a deployment, and say what is wrong and what to do."`
+	Health  HealthCmd  `cmd:"" help:"Ask a replica on this machine whether it takes work; for health checks."`
 
 	Send      SendCmd      `cmd:"" help:"Send a message and print its answer."`
 	Ls        LsCmd        `cmd:"" help:"List chats."`
@@ -120,7 +125,8 @@ func (s *Streams) fail(err error) int {
 
 // sentence leaves out the code of a refusal, which is for programs.
 func sentence(err error) string {
-	if refusal, ok := err.(*chat.Error); ok { //nolint:errorlint // one that is wrapped says more
+	var refusal *chat.Error
+	if errors.As(err, &refusal) && err.Error() == refusal.Error() {
 		return refusal.Message
 	}
 	return err.Error()
