@@ -21,6 +21,28 @@ func Marshal(v any) ([]byte, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
+// jsonSize is how many bytes Marshal writes for text, at most. Newlines and quotes take two, other control characters six: an
+// answer that is within a limit of text might not fit any message of NATS, and then nobody could read its chat.
+func jsonSize(text string) (size int) {
+	for i := range len(text) {
+		size += jsonCost(text, i)
+	}
+	return size
+}
+
+func jsonCost(text string, i int) int {
+	switch c := text[i]; {
+	case c == '"', c == '\\', c == '\n', c == '\r', c == '\t':
+		return 2
+	case c < ' ':
+		return 6
+	case c == 0xE2 && len(text) > i+2 && text[i+1] == 0x80 && text[i+2]|1 == 0xA9: // U+2028 and U+2029, with the bytes that follow
+		return 4
+	default:
+		return 1
+	}
+}
+
 // Unmarshal reads exactly one JSON value into v and refuses unknown fields. Its errors are refusals that name the field.
 // An empty payload is read as {}.
 func Unmarshal(raw []byte, v any) error {

@@ -1,8 +1,10 @@
 package chat
 
 import (
+	"bytes"
 	"encoding/json"
 	"regexp"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -11,6 +13,8 @@ import (
 const (
 	MaxText     = 256 << 10
 	MaxMetadata = 16 << 10
+	// MaxTextJSON and MaxSystem count the text as JSON: chat and message together have to fit a reply over NATS.
+	MaxTextJSON = 512 << 10
 	MaxSystem   = 256 << 10
 	// MaxTitle is in characters.
 	MaxTitle = 200
@@ -39,6 +43,13 @@ func checkText(field, s string, limit int) error {
 	return nil
 }
 
+func checkJSON(field string, size, limit int) error {
+	if size > limit {
+		return Errorf(TooLarge, field, "%s takes %d bytes as JSON, the limit is %d", field, size, limit)
+	}
+	return nil
+}
+
 func checkTitle(title string) error {
 	if utf8.RuneCountInString(title) > MaxTitle {
 		return Errorf(Invalid, "title", "title is longer than %d characters", MaxTitle)
@@ -46,41 +57,66 @@ func checkTitle(title string) error {
 	return checkText("title", title, len(title))
 }
 
-func checkMetadata(raw json.RawMessage) error {
+// checkMetadata refuses what is no JSON object that jsonb can hold, and returns it as it is stored: half a surrogate pair, which jsonb
+// does not take, is replaced as in all other text.
+func checkMetadata(raw json.RawMessage) (json.RawMessage, error) {
 	if len(raw) > MaxMetadata {
-		return Errorf(TooLarge, "metadata", "metadata has %d bytes, the limit is %d", len(raw), MaxMetadata)
+		return nil, Errorf(TooLarge, "metadata", "metadata has %d bytes, the limit is %d", len(raw), MaxMetadata)
 	}
-	if len(raw) == 0 {
-		return nil
+	if len(raw) == 0 || string(raw) == "null" {
+		return nil, nil
 	}
 	var object map[string]any
-	if err := json.Unmarshal(raw, &object); err != nil {
-		return Errorf(Invalid, "metadata", "metadata must be a JSON object")
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.UseNumber()
+	if err := dec.Decode(&object); err != nil {
+		return nil, Errorf(Invalid, "metadata", "metadata must be a JSON object")
 	}
-	if !cleanJSON(object) {
-		return Errorf(Invalid, "metadata", "metadata contains a NUL character or text that is not UTF-8")
+	if !cleanJSON(object, maxDepth) {
+		return nil, Errorf(Invalid, "metadata", "metadata contains a NUL character, a number beyond 1e±%d, or is nested more than %d deep", maxExponent, maxDepth)
 	}
-	return nil
+	stored, err := Marshal(object)
+	if err != nil {
+		return nil, Errorf(Invalid, "metadata", "metadata can't be stored")
+	}
+	return stored, nil
 }
 
+// maxDepth and maxExponent bound metadata: jsonb's parser has a stack, and jsonb writes 1e1000 with all its digits.
+const (
+	maxDepth    = 100
+	maxExponent = 30
+)
+
 // cleanJSON reports whether jsonb can hold v: it refuses NUL in any string, keys included. Broken UTF-8 never gets here
-// as such, since encoding/json replaces it; checkText on the raw bytes refuses it.
-func cleanJSON(v any) bool {
+// as such, since encoding/json replaces it; Unmarshal refuses it in the raw bytes.
+func cleanJSON(v any, depth int) bool {
 	switch v := v.(type) {
 	case string:
 		return !strings.ContainsRune(v, 0)
+	case json.Number:
+		return cleanNumber(string(v))
 	case []any:
 		for _, x := range v {
-			if !cleanJSON(x) {
+			if depth == 0 || !cleanJSON(x, depth-1) {
 				return false
 			}
 		}
 	case map[string]any:
 		for k, x := range v {
-			if strings.ContainsRune(k, 0) || !cleanJSON(x) {
+			if depth == 0 || strings.ContainsRune(k, 0) || !cleanJSON(x, depth-1) {
 				return false
 			}
 		}
 	}
 	return true
+}
+
+func cleanNumber(s string) bool {
+	i := strings.IndexAny(s, "eE")
+	if i < 0 {
+		return true
+	}
+	exponent, err := strconv.Atoi(s[i+1:])
+	return err == nil && exponent >= -maxExponent && exponent <= maxExponent
 }

@@ -12,7 +12,9 @@ func (s *Service) newChat(r CreateRequest) (NewChat, error) {
 		c.ID = ID(newUUID())
 	}
 	errs = append(errs, CheckID("id", string(c.ID)), checkTitle(c.Title), checkModel(c.Model),
-		checkText("system", c.System, MaxSystem), checkMetadata(c.Metadata))
+		checkText("system", c.System, MaxSystem), checkJSON("system", jsonSize(c.System), MaxSystem))
+	metadata, err := checkMetadata(c.Metadata)
+	c.Metadata, errs = metadata, append(errs, err)
 	if c.Tenant != "" {
 		errs = append(errs, CheckID("tenant", c.Tenant))
 	}
@@ -56,7 +58,7 @@ func newMessage(r SendRequest) (NewMessage, error) {
 }
 
 func checkParts(parts []Part) error {
-	total := 0
+	total, asJSON := 0, 0
 	for _, p := range parts {
 		if p.Type != TextPart || p.CallID != "" || p.Name != "" || p.Input != nil || p.Failed {
 			return Errorf(Invalid, "parts", `every part must be {"type":"text","text":…}`)
@@ -65,6 +67,7 @@ func checkParts(parts []Part) error {
 			return err
 		}
 		total += len(p.Text)
+		asJSON += jsonSize(p.Text)
 	}
 	switch {
 	case total > MaxText:
@@ -74,7 +77,7 @@ func checkParts(parts []Part) error {
 	case len(parts) > 1000:
 		return Errorf(TooLarge, "parts", "there are %d parts, the limit is 1000", len(parts))
 	}
-	return nil
+	return checkJSON("text", asJSON, MaxTextJSON)
 }
 
 func checkClientID(id string) error {

@@ -159,8 +159,7 @@ func (s *Service) Snapshot(ctx context.Context, r MessagesRequest) (Snapshot, er
 	if err != nil || snap.Next != 0 {
 		return snap, err
 	}
-	snap.Partial = s.partial(ctx, snap.Chat)
-	return snap, nil
+	return snap.withPartial(s.partial(ctx, snap.Chat)), nil
 }
 
 func (s *Service) snapshot(ctx context.Context, r MessagesRequest) (Snapshot, error) {

@@ -39,15 +39,15 @@ func newStream(bus Announcer, t Timing, base Event, seq int64) *stream {
 	return &stream{bus: bus, coalesce: t.Coalesce, saveGap: t.PartialEvery, base: base, saved: time.Now()}
 }
 
-// write adds a delta. It reports false when the step has reached MaxStepBytes; the rest is cut at a character's border.
+// write adds a delta. It reports false when the step has reached MaxStepBytes of JSON; the rest is cut at a character's border.
 func (s *stream) write(d Delta) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ended || d.Text == "" {
 		return !s.ended
 	}
-	text, whole := cut(d.Text, MaxStepBytes-s.size)
-	s.size += len(text)
+	text, size, whole := cut(d.Text, MaxStepBytes-s.size)
+	s.size += size
 	if len(s.waiting) > 0 && s.kind != d.Kind {
 		s.flush()
 	}
@@ -61,15 +61,20 @@ func (s *stream) write(d Delta) bool {
 	return whole
 }
 
-// cut shortens text to n bytes without splitting a character.
-func cut(text string, n int) (string, bool) {
-	if len(text) <= n {
-		return text, true
+// cut shortens text to what takes n bytes as JSON, without splitting a character. It returns how many the kept text takes.
+func cut(text string, n int) (kept string, size int, whole bool) {
+	for i := range len(text) {
+		cost := jsonCost(text, i)
+		if size+cost <= n {
+			size += cost
+			continue
+		}
+		for i > 0 && text[i]&0xC0 == 0x80 {
+			i--
+		}
+		return text[:i], size, false
 	}
-	for n > 0 && text[n]&0xC0 == 0x80 {
-		n--
-	}
-	return text[:n], false
+	return text, size, true
 }
 
 func (s *stream) flushLater() {

@@ -127,7 +127,7 @@ const (
 	SuspectSlots = 4
 	// MaxSteps bounds the steps of one turn.
 	MaxSteps = 200
-	// MaxStepBytes ends a step's text as length.
+	// MaxStepBytes ends a step's text as length. It counts the text as JSON, so that a committed message can always be sent.
 	MaxStepBytes = 512 << 10
 	// MaxQueue is how many messages may wait in one chat.
 	MaxQueue = 20

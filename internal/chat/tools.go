@@ -26,7 +26,7 @@ func (r *run) runTools() (on, again bool) {
 		if err != nil {
 			results[i].Text, results[i].Failed = Clean(err.Error()), true
 		}
-		results[i].Text, _ = cut(results[i].Text, maxToolOutput)
+		results[i].Text, _, _ = cut(results[i].Text, maxToolOutput)
 	}
 	return r.commit([]Message{{Role: Tool, Parts: results}})
 }
