@@ -278,6 +278,12 @@ func (d *deployment) refused(subject string, in any) *chat.Error {
 func (d *deployment) send(id chat.ID, text string) chat.SendReply {
 	d.t.Helper()
 	d.create(id)
+	return d.say(id, text)
+}
+
+// say sends a text to a chat that exists.
+func (d *deployment) say(id chat.ID, text string) chat.SendReply {
+	d.t.Helper()
 	return call[chat.SendReply](d, "chats.send", chat.SendRequest{Chat: id, Text: &text})
 }
 
@@ -491,6 +497,7 @@ func (d *deployment) watch(id chat.ID) *watching {
 		}
 	}()
 	d.t.Cleanup(func() { cancel(); <-done })
+	w.until("its first snapshot", func(seen []chat.Event) bool { return len(seen) > 0 })
 	return w
 }
 
@@ -727,4 +734,12 @@ func (d *deployment) sameTranscript(seen []chat.Event) {
 			}
 		}
 	}
+}
+
+// in is the deployment for a subtest: what fails there fails it.
+func (d *deployment) in(t *testing.T) *deployment {
+	t.Helper()
+	sub := *d
+	sub.t = t
+	return &sub
 }
