@@ -2,6 +2,7 @@ package chat
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -195,7 +196,9 @@ func (h *Heartbeat) beatOnce(ctx context.Context, reg *Registration) (lost bool)
 	}
 	switch {
 	case err != nil:
-		h.config.Logger.Warn("heartbeat failed", "worker", reg.ID, "err", err)
+		if !errors.Is(ctx.Err(), context.Canceled) { // which is the end of this replica
+			h.config.Logger.Warn("heartbeat failed", "worker", reg.ID, "err", err)
+		}
 		return false
 	case b.Lost:
 		return true
