@@ -25,7 +25,7 @@ func TestARollingRestartUnderLoadIsNoFailure(t *testing.T) {
 	}
 	long := numbered("long", 6)
 	d.sendAll(same(long, "#tokens=50 #delay=100ms"))
-	stop := d.load(numbered("load", 8))
+	stop := d.keepSending(numbered("load", 8))
 
 	began := time.Now()
 	for i, old := range replicas {
@@ -78,9 +78,9 @@ func (d *deployment) uncharged() {
 	}
 }
 
-// load sends to each chat all the time, two messages at once of which the second waits in the queue, until stop. That returns all
+// keepSending sends to each chat all the time, two messages at once of which the second waits in the queue, until stop. That returns all
 // texts that were accepted, in order. Any refusal fails the test.
-func (d *deployment) load(ids []chat.ID) (stop func() map[chat.ID][]string) {
+func (d *deployment) keepSending(ids []chat.ID) (stop func() map[chat.ID][]string) {
 	d.t.Helper()
 	var group sync.WaitGroup
 	var mu sync.Mutex
