@@ -58,7 +58,7 @@
 //
 // One for everything; it reconnects for ever and is closed only by Close, or when the server refuses the credentials: then Closed is
 // closed and the replica exits. A write that the server does not take within a second breaks the connection: nobody
-// waits longer than that for a frozen server. While it is down, rings go into the client's buffer of 8 MB and are
+// waits longer than that for a frozen server. A request that is under way when it breaks ends at once. While it is down, rings go into the client's buffer of 8 MB and are
 // sent on return; events are dropped at once, for nobody wants old ones, and they would push the rings out.
 //
 // # Events

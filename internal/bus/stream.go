@@ -45,9 +45,7 @@ func (b *Bus) Stream(ctx context.Context) (StreamIdentity, error) {
 // The leader of the stream is asked, not the nearest replica: a direct get may be answered by a follower that has not
 // seen the last publish yet.
 func (b *Bus) Missing(ctx context.Context, chats []chat.Stale) (missing, present []chat.Stale, err error) {
-	ctx, cancel := b.within(ctx, requestTimeout)
-	defer cancel()
-	held, err := each(chats, func(s chat.Stale) (bool, error) { return b.dispatched(ctx, s) })
+	held, err := each(ctx, chats, b.dispatched)
 	if err != nil {
 		return nil, nil, b.failed("look for dispatches", err)
 	}
@@ -64,15 +62,19 @@ func (b *Bus) Missing(ctx context.Context, chats []chat.Stale) (missing, present
 // inFlight is how many requests one call has open at once.
 const inFlight = 64
 
-// each calls ask for every item, at most inFlight at once. Its answers are in the order of the items; its error is the first one's.
-func each[T, R any](items []T, ask func(T) (R, error)) ([]R, error) {
-	answers, errs := make([]R, len(items)), make([]error, len(items))
-	work := make(chan int)
+// each calls ask for every item, at most inFlight at once, and returns the answers in the same order. The first error ends it.
+func each[T, R any](ctx context.Context, items []T, ask func(context.Context, T) (R, error)) ([]R, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	answers, work := make([]R, len(items)), make(chan int)
 	var wg sync.WaitGroup
 	for range min(inFlight, len(items)) {
 		wg.Go(func() {
 			for i := range work {
-				answers[i], errs[i] = ask(items[i])
+				answer, err := ask(ctx, items[i])
+				if answers[i] = answer; err != nil {
+					cancel(err) // the others fail at once
+				}
 			}
 		})
 	}
@@ -81,22 +83,7 @@ func each[T, R any](items []T, ask func(T) (R, error)) ([]R, error) {
 	}
 	close(work)
 	wg.Wait()
-	for _, err := range errs {
-		if err != nil {
-			return nil, err
-		}
-	}
-	return answers, nil
-}
-
-// dispatched looks under both subjects: a chat that had begun since it was dispatched is under the other one.
-func (b *Bus) dispatched(ctx context.Context, s chat.Stale) (bool, error) {
-	for _, begun := range []bool{s.Begun, !s.Begun} {
-		if has, err := b.has(ctx, subjectOf(s.Chat, begun)); has || err != nil {
-			return has, err
-		}
-	}
-	return false, nil
+	return answers, context.Cause(ctx)
 }
 
 // apiError is the error part of every reply of the JetStream API.
@@ -107,8 +94,11 @@ type apiError struct {
 // noMessage is the error code of JetStream for "no message found".
 const noMessage jetstream.ErrorCode = 10037
 
-func (b *Bus) has(ctx context.Context, subject string) (bool, error) {
-	err := b.api(ctx, "STREAM.MSG.GET."+ChatsStream, map[string]string{"last_by_subj": subject})
+// dispatched looks under both subjects at once: a chat may have begun since it was dispatched.
+func (b *Bus) dispatched(ctx context.Context, s chat.Stale) (bool, error) {
+	ctx, cancel := b.within(ctx, requestTimeout)
+	defer cancel()
+	err := b.api(ctx, "STREAM.MSG.GET."+ChatsStream, map[string]string{"last_by_subj": "chats.*." + string(s.Chat)})
 	var refusal *jetstream.APIError
 	switch {
 	case err == nil:
@@ -116,7 +106,7 @@ func (b *Bus) has(ctx context.Context, subject string) (bool, error) {
 	case errors.As(err, &refusal) && refusal.ErrorCode == noMessage:
 		return false, nil
 	default:
-		return false, fmt.Errorf("%w about %s: %w", ErrUnknown, subject, err)
+		return false, fmt.Errorf("%w about chat %s: %w", ErrUnknown, s.Chat, err)
 	}
 }
 
