@@ -93,16 +93,19 @@ func (f *faults) transcript(c chat.Chat, all []chat.Message) {
 
 func (f *faults) turn(c chat.Chat, turn int, all []chat.Message) {
 	finals, users, steps := 0, 0, 0
+	results := 0 // 1 after results that may be a step of their own
 	for i, m := range all {
 		switch m.Role {
 		case chat.User:
 			users++
 			f.unless(i == 0 && m.Step == 0, "I4: turn %d has a user message at place %d, step %d", turn, i, m.Step)
 		case chat.Assistant:
-			steps++
-			f.unless(m.Step == steps, "I5: turn %d has step %d in the place of step %d", turn, m.Step, steps)
+			f.unless(m.Step == steps+1 || m.Step == steps+1+results, "I5: turn %d has step %d after step %d", turn, m.Step, steps)
+			steps, results = m.Step, 0
 		case chat.Tool:
-			// Results are of the step that asked for them, or of the one that ended the turn.
+			// Results are of the step that asked for them, of one of their own, or of the one that ended the turn.
+			results = m.Step - steps
+			f.unless(results == 0 || results == 1, "I5: turn %d has results of step %d after step %d", turn, m.Step, steps)
 		}
 		if m.Ends() {
 			finals++
@@ -111,6 +114,9 @@ func (f *faults) turn(c chat.Chat, turn int, all []chat.Message) {
 	}
 	f.unless(users == 1, "I4: turn %d has %d user messages", turn, users)
 	f.unless(finals == 0 || len(chat.Unanswered(all)) == 0, "turn %d is over and has tool calls without a result", turn)
+	if turn == c.Turn && c.Step == steps+results { // otherwise they closed the calls of a turn that failed and is tried again, uncounted
+		steps += results
+	}
 	f.ending(c, turn, finals, steps, all[len(all)-1])
 }
 
