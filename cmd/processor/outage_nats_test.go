@@ -1,0 +1,237 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"processor/internal/bus"
+	"processor/internal/chat"
+)
+
+// load is clients that talk to many chats for as long as the test likes. A request without a reply is repeated with the same client_id.
+type load struct {
+	d       *deployment
+	stop    chan struct{}
+	clients sync.WaitGroup
+
+	mu       sync.Mutex
+	accepted map[chat.ID][]string // client_ids in the order of their acceptance
+	repeated atomic.Int64
+}
+
+// load starts clients and returns when each has had an answer.
+func (d *deployment) load(clients int) *load {
+	d.t.Helper()
+	l := &load{d: d, stop: make(chan struct{}), accepted: map[chat.ID][]string{}}
+	for i := range clients {
+		l.clients.Go(func() { l.talk(chat.ID(fmt.Sprint("load", i))) })
+	}
+	l.goesOn("every client's first answer", 2)
+	return l
+}
+
+// talk sends two messages at a time, the second of which is queued, and waits for both to be answered.
+func (l *load) talk(id chat.ID) {
+	l.ask("chats.create", chat.CreateRequest{ID: id})
+	for n := 0; ; n += 2 {
+		for _, client := range []string{fmt.Sprint(n), fmt.Sprint(n + 1)} {
+			text := "#tokens=10 #delay=20ms"
+			l.ask("chats.send", chat.SendRequest{Chat: id, Text: &text, ClientID: client})
+			l.mu.Lock()
+			l.accepted[id] = append(l.accepted[id], client)
+			l.mu.Unlock()
+		}
+		for rests := false; !rests; {
+			c, err := l.d.store.Get(l.d.ctx, id)
+			rests = err == nil && (c.Status == chat.Waiting || c.Status == chat.Parked)
+			select {
+			case <-l.stop:
+				return
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+	}
+}
+
+// ask repeats a request until it has a reply.
+func (l *load) ask(subject string, in any) {
+	for {
+		err := l.d.client.Call(l.d.ctx, subject, in, nil)
+		var refusal *chat.Error
+		switch {
+		case err == nil:
+			return
+		case l.d.ctx.Err() != nil, errors.As(err, &refusal) && refusal.Code != chat.Unavailable:
+			l.d.t.Errorf("%s: %v", subject, err)
+			return
+		}
+		l.repeated.Add(1)
+		select {
+		case <-l.d.ctx.Done():
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// goesOn waits until every client has had so many more messages accepted.
+func (l *load) goesOn(what string, more int) {
+	l.d.t.Helper()
+	before := l.count()
+	l.d.await(what, func() bool {
+		now := l.count()
+		for i := range now {
+			if now[i] < before[i]+more {
+				return false
+			}
+		}
+		return len(now) > 0
+	})
+}
+
+func (l *load) count() map[chat.ID]int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	count := map[chat.ID]int{}
+	for i := range l.accepted {
+		count[i] = len(l.accepted[i])
+	}
+	return count
+}
+
+// ends ends the load, and checks that every message that was accepted has its one answer, in order, and that nothing half-written is there.
+func (l *load) ends() {
+	l.d.t.Helper()
+	close(l.stop)
+	l.clients.Wait()
+	rows, sent := l.d.atRest(), 0
+	for id, accepted := range l.accepted {
+		row, _ := rows.Chat(id)
+		var clients, outcomes []string
+		for _, m := range rows.History(row.Chat.Number) {
+			switch {
+			case m.Role == chat.User:
+				clients = append(clients, m.ClientID)
+			case m.Finish == chat.Stop && len(strings.Fields(m.Text())) == 10:
+				outcomes = append(outcomes, clients[len(clients)-1])
+			}
+		}
+		sent += len(accepted)
+		if diff := cmp.Diff(accepted, clients); diff != "" {
+			l.d.t.Errorf("chat %s (-accepted +stored): %s", id, diff)
+		}
+		if diff := cmp.Diff(accepted, outcomes); diff != "" {
+			l.d.t.Errorf("chat %s (-accepted +answered): %s", id, diff)
+		}
+	}
+	l.d.t.Logf("%d messages in %d chats are answered, with %d calls of the model; %d requests were repeated", sent, len(l.accepted), l.d.provider.Count(), l.repeated.Load())
+}
+
+// alive remembers who is registered, and checks later that they still are and that nothing was taken from anybody.
+func (d *deployment) alive() (check func()) {
+	d.t.Helper()
+	names := func() map[chat.WorkerID]chat.WorkerStatus {
+		now := map[chat.WorkerID]chat.WorkerStatus{}
+		for _, w := range d.workers() {
+			if w.Status == chat.WorkerSuspect { // a late beat
+				w.Status = chat.WorkerLive
+			}
+			now[w.ID] = w.Status
+		}
+		return now
+	}
+	before := names()
+	return func() {
+		d.t.Helper()
+		if diff := cmp.Diff(before, names()); diff != "" {
+			d.t.Errorf("the workers before and after: %s", diff)
+		}
+		for _, never := range []string{"worker lost", "declared lost", "msg=recovered", "yielding a chat"} {
+			if strings.Contains(d.logs(), never) {
+				d.t.Errorf("the log says %q", never)
+			}
+		}
+	}
+}
+
+func TestNoFaultOfNATSLosesAMessage(t *testing.T) {
+	t.Parallel()
+	for name, fault := range map[string]func(d *deployment) error{
+		"the stream is deleted": func(d *deployment) error {
+			return d.jetstream().DeleteStream(d.ctx, bus.ChatsStream)
+		},
+		"the server restarts": func(d *deployment) error { return d.nats.Restart(d.ctx) },
+		"the server is wiped": func(d *deployment) error { return d.nats.Wipe(d.ctx) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := deploy(t)
+			// Fewer slots than clients, so that the stream always holds dispatches.
+			d.start("a", "--slots", "3")
+			d.start("b", "--slots", "3")
+			l := d.load(10)
+			check := d.alive()
+			start := time.Now()
+			d.must(fault(d))
+			l.goesOn("every client is served again", 3)
+			t.Logf("every client had answers %s after the fault began", time.Since(start))
+			l.ends()
+			check()
+			if renewed := strings.Contains(d.logs(), "the stream is new"); renewed != (name != "the server restarts") {
+				t.Errorf("that the stream is new was seen: %t", renewed)
+			}
+		})
+	}
+}
+
+// What runs goes on and is committed; what is accepted waits, and is dispatched when NATS is back: by the client's buffer if the process that
+// accepted it still lives, else by the sweeper.
+func TestWithoutNATSWorkGoesOnAndSendsWait(t *testing.T) {
+	t.Parallel()
+	d := deploy(t)
+	a := d.inside("a", inside{})
+	d.post(a.service, "running", "one two #hold=1", "")
+	d.held("running")
+	doomed, err := bus.Connect(d.ctx, bus.Config{URL: d.nats.URL(), Name: "doomed"})
+	d.must(err)
+	d.nats.Halt()
+	d.await("the connections are gone", func() bool { return !a.bus.Connected() && !doomed.Connected() })
+
+	d.provider.Gate("running").Open()
+	if diff := cmp.Diff([]string{"user: one two #hold=1", "assistant stop: one two #hold=1"}, says(d.answered("running"))); diff != "" {
+		t.Error(diff)
+	}
+	start := time.Now()
+	d.post(a.service, "kept", "three", "")
+	t.Logf("a send took %s without NATS", time.Since(start))
+	d.post(chat.NewService(d.store, doomed, chat.ServiceConfig{DefaultModel: "openai/test", Logger: quiet()}), "orphan", "four", "")
+	doomed.Close() // with what it had to say
+	for _, id := range []chat.ID{"kept", "orphan"} {
+		if row := d.get(id); row.Status != chat.Pending {
+			t.Errorf("chat %s is %s", id, row.Status)
+		}
+	}
+
+	start = time.Now()
+	d.must(d.nats.Start(d.ctx))
+	d.answered("kept")
+	t.Logf("what a living replica had accepted is answered %s after NATS is back", time.Since(start))
+	d.answered("orphan")
+	t.Logf("what a dead one had accepted is answered %s after NATS is back", time.Since(start))
+	d.atRest()
+	if n := a.metric("redispatches_total", ""); n < 1 || !a.logged("dispatched again") {
+		t.Errorf("the sweeper dispatched %g chats:\n%s", n, a.log)
+	}
+	if n := len(d.calls("running")); n != 1 {
+		t.Errorf("the turn that ran was called %d times", n)
+	}
+	if a.metric("transition_errors_total", "failed") != 0 {
+		t.Error("a write failed without NATS")
+	}
+}
