@@ -52,3 +52,22 @@ func (d *deployment) exec(sql string) {
 	_, err = conn.Exec(d.ctx, sql)
 	d.must(err)
 }
+
+func TestFourProcessesMigrateAtOnce(t *testing.T) {
+	t.Parallel()
+	d := deploy(t)
+	d.exec(`drop schema processor cascade`)
+	var all []*program
+	for range 4 {
+		all = append(all, start(t, t.TempDir(), "migrate", "--database-url", d.database))
+	}
+	for _, p := range all {
+		if code := p.exit(); code != 0 {
+			t.Errorf("exit code %d: %s", code, p.err)
+		}
+	}
+	d.start("a")
+	d.send("c", "one")
+	d.answered("c")
+	d.atRest()
+}
