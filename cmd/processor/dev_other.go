@@ -4,5 +4,5 @@ package main
 
 import "syscall"
 
-// dieWithParent does nothing here: replicas of a killed dev find neither NATS nor database, and have to be killed by hand.
+// dieWithParent leaves it to the leash, which a frozen replica does not feel.
 func dieWithParent(*syscall.SysProcAttr) {}

@@ -65,7 +65,7 @@ func (c *DevCmd) newReplicas(d *dev, command *kong.Context) ([]*devReplica, erro
 			r.http = address
 		}
 		r.command = func() *exec.Cmd {
-			cmd := exec.Command(self, "run", "--name", r.name, "--http", r.http)
+			cmd := exec.Command(self, "run", "--name", r.name, "--http", r.http, "--leash")
 			cmd.Env = environ
 			// Ctrl-C goes to everybody in a terminal's process group; what a replica gets is dev's decision.
 			cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -158,7 +158,11 @@ func (r *devReplica) once(running, living context.Context) (how string) {
 	cmd := r.command()
 	output := &prefixWriter{to: r.std.Err, prefix: dim(r.std.Err, r.name+" |") + " "}
 	cmd.Stdout, cmd.Stderr = output, output
-	if err := cmd.Start(); err != nil {
+	_, err := cmd.StdinPipe() // the leash, which ends with this process
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
 		how = "did not start: " + err.Error()
 		r.note(0, how)
 		return how
@@ -166,7 +170,7 @@ func (r *devReplica) once(running, living context.Context) (how string) {
 	r.note(cmd.Process.Pid, "")
 	drain := context.AfterFunc(running, func() { r.signal(cmd, syscall.SIGTERM) })
 	kill := context.AfterFunc(living, func() { r.signal(cmd, syscall.SIGKILL) })
-	err := cmd.Wait()
+	err = cmd.Wait()
 	drain()
 	kill()
 	output.flush()

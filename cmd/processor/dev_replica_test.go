@@ -25,7 +25,7 @@ func TestDevHandsOnEveryFlagOfRun(t *testing.T) {
 			t.Errorf("the environment of a replica has no %s", want)
 		}
 	}
-	own := []string{"http", "name", "nats-url", "nats-creds", "nats-ca", "nats-cert", "nats-key"}
+	own := []string{"http", "name", "leash", "nats-url", "nats-creds", "nats-ca", "nats-cert", "nats-key"}
 	for _, node := range p.Model.Children {
 		if node.Name != "run" {
 			continue

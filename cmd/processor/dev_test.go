@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -221,10 +220,6 @@ func TestOneFolderHasOneDev(t *testing.T) {
 
 func TestReplicasDieWithDev(t *testing.T) {
 	t.Parallel()
-	if runtime.GOOS != "linux" {
-		t.Log("only Linux tells children of their parent's death")
-		return
-	}
 	d := newDevs(t)
 	dev := d.start("--database-url", suite.Postgres(t))
 	dev.out.until(t, "Try:")

@@ -182,6 +182,8 @@ func (f LogFlags) Logger(w io.Writer) *slog.Logger {
 type RunCmd struct {
 	HTTP string `name:"http" placeholder:"ADDRESS" help:"Serve health, readiness, metrics and the API over HTTP here, such as 127.0.0.1:8080; not at all unless given."`
 	Name string `name:"name" placeholder:"NAME" help:"What people call this replica; the host's name unless given."`
+	// Leash is how a replica of dev notices, on every system, that dev was killed.
+	Leash bool `name:"leash" hidden:"" help:"End at once when standard input does."`
 
 	NATSFlags     `group:"NATS"`
 	DatabaseFlags `group:"Database"`
@@ -196,6 +198,17 @@ type RunCmd struct {
 
 // Validate is called by the command line's parser.
 func (c *RunCmd) Validate() error { return c.require() }
+
+// AfterApply is called by the command line's parser. The goroutine lives as long as the process: nothing else reads standard input.
+func (c *RunCmd) AfterApply(std *Streams) error { //nolint:unparam // the parser wants an error
+	if c.Leash {
+		go func() {
+			_, _ = io.Copy(io.Discard, std.In)
+			os.Exit(1)
+		}()
+	}
+	return nil
+}
 
 // worker is the replica as it registers; the heartbeat gives it its id.
 func (c *RunCmd) worker() (chat.Worker, error) {

@@ -23,7 +23,7 @@ func (c *HealthCmd) Run(ctx context.Context, std *Streams) error {
 		return usageError{err}
 	}
 	if err := probeHTTP(ctx, address, path); err != nil {
-		return err
+		return fmt.Errorf("%w: does a replica run here with --http %s?", err, c.HTTP)
 	}
 	_, err = fmt.Fprintln(std.Out, "ok")
 	return err

@@ -55,7 +55,7 @@ func executeCLI(cli *CLI, args []string, std *Streams) int {
 		return std.fail(usageError{hint(err, command)})
 	}
 	command.BindTo(context.Background(), (*context.Context)(nil))
-	return std.fail(command.Run(std))
+	return std.fail(command.Run())
 }
 
 func newParser(cli *CLI, std *Streams, options ...kong.Option) (*kong.Kong, error) {
@@ -71,6 +71,7 @@ func newParser(cli *CLI, std *Streams, options ...kong.Option) (*kong.Kong, erro
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 120, ValueFormatter: describe}),
 		kong.ValueFormatter(describe),
 		kong.Writers(std.Out, std.Err),
+		kong.Bind(std),
 		vars,
 	}, options...)...)
 }

@@ -22,7 +22,7 @@ func (c *MigrateCmd) Validate() error { return c.require() }
 func (c *MigrateCmd) Run(ctx context.Context, std *Streams) error {
 	if !c.Check {
 		if err := store.Migrate(ctx, c.DatabaseURL, c.Logger(std.Err)); err != nil {
-			return err
+			return fmt.Errorf("%w: check --database-url, and that this user may create a schema", err)
 		}
 	}
 	state, err := store.CheckURL(ctx, c.DatabaseURL)
