@@ -18,11 +18,15 @@ import (
 
 func TestNoFaultOfPostgresLosesAMessage(t *testing.T) {
 	t.Parallel()
-	for name, fault := range map[string]func(d *deployment, pg *local.Postgres){
-		"it restarts like after a crash": func(d *deployment, pg *local.Postgres) { d.must(pg.Restart(d.ctx, true)) },
-		"it is away for 15 s": func(d *deployment, pg *local.Postgres) {
+	for name, fault := range map[string]func(d *deployment, pg *local.Postgres, l *load){
+		"it restarts like after a crash": func(d *deployment, pg *local.Postgres, _ *load) { d.must(pg.Restart(d.ctx, true)) },
+		"it is away for 15 s": func(d *deployment, pg *local.Postgres, l *load) {
 			pg.Halt(d.ctx, false)
-			<-time.After(15 * time.Second) // the fault itself
+			l.clients.Go(func() { l.talk("late") }) // who has no reply to anything while it is away
+			<-time.After(15 * time.Second)          // the fault itself
+			if l.repeated.Load() == 0 || l.count()["late"] != 0 {
+				d.t.Errorf("without a database %d requests were repeated, %d messages accepted", l.repeated.Load(), l.count()["late"])
+			}
 			d.must(pg.Start(d.ctx))
 		},
 	} {
@@ -41,7 +45,7 @@ func TestNoFaultOfPostgresLosesAMessage(t *testing.T) {
 			pause := time.AfterFunc(time.Second, d.provider.Gate("open").Open)
 			defer pause.Stop()
 			start := time.Now()
-			fault(d, pg)
+			fault(d, pg, l)
 			back := time.Now()
 			l.goesOn("every client is served again", 3)
 			t.Logf("away for %s, every client had answers %s later", back.Sub(start), time.Since(back))
