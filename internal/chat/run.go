@@ -159,6 +159,10 @@ func (r *run) yield(said Partial, cause error) {
 		r.p.bus.SavePartial(said)
 	}
 	out, err := r.write(Yield, func(ctx context.Context) (Outcome, error) { return r.p.store.Yield(ctx, r.lease) })
+	if errors.Is(err, ErrFenced) {
+		// Perhaps the first try had landed and its reply was lost. A ring for nothing is harmless.
+		r.p.bus.Ring(r.lease.Chat, true)
+	}
 	if err != nil {
 		return
 	}
