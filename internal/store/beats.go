@@ -12,11 +12,11 @@ import (
 
 // doOwn is do on the beat's own connection. A beat that takes long is given up early: the next one may find a better connection, and
 // there is time for several before the worker is lost.
-func (s *Store) doOwn(ctx context.Context, doing string, calls ...call) error {
+func (s *Store) doOwn(ctx context.Context, doing string, c call) error {
 	t := s.config.Timing
 	ctx, cancel := context.WithTimeout(ctx, min(t.Statement, max(t.LostAfter/4, t.Heartbeat)))
 	defer cancel()
-	return wrap(doing, s.send(ctx, s.beats, calls...))
+	return wrap(doing, s.send(ctx, s.beats, c))
 }
 
 const registerSQL = `

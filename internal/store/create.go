@@ -45,8 +45,11 @@ func (s *Store) Create(ctx context.Context, n chat.NewChat) (chat.Sent, error) {
 		var created, first written
 		var firstDigest []byte
 		err := s.do(ctx, "create a chat", func(b *batch) {
-			b.query(createSQL, a, func(rows pgx.Rows) error { return created.read(rows) })
-			b.query(createdSQL, a, func(rows pgx.Rows) error { return first.read(rows, &firstDigest) })
+			b.query(createSQL, a, created.read)
+			b.query(createdSQL, a, func(rows pgx.Rows) error {
+				first = written{}
+				return readWritten(rows, []any{&firstDigest}, func() *written { return &first })
+			})
 		})
 		switch {
 		case err != nil:

@@ -93,7 +93,7 @@ func (s *Store) readClock(ctx context.Context, f *Findings) error {
 	for range 5 {
 		var theirs time.Time
 		sent := time.Now()
-		if err := s.work.QueryRow(ctx, `select clock_timestamp()`).Scan(&theirs); err != nil {
+		if err := s.pool.QueryRow(ctx, `select clock_timestamp()`).Scan(&theirs); err != nil {
 			return wrap("read the database's clock", err)
 		}
 		took := time.Since(sent)

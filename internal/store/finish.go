@@ -8,27 +8,29 @@ import (
 	"processor/internal/chat"
 )
 
-// finishSQL ends the turn and, if the queue has a message, moves it into history as the next turn, under the same owner and epoch.
+// finishSQL ends turns and, where the queue has a message, moves its head into history as the next turn, under the same owner and epoch.
 const finishSQL = `
 with held as (
-  select c.number, c.turn, c.step, c.epoch, c.interrupt_turn = c.turn as interrupted
-  from processor.chats c where ` + guard + `
+  select l.place, c.number, c.turn, c.step, c.epoch, c.interrupt_turn = c.turn as interrupted
+  from ` + leases + ` join processor.chats c on ` + guard + `
 ), head as (
   delete from processor.queued_messages q
-  where (q.chat, q.id) = (select d.number, min(h.id) from held d join processor.queued_messages h on h.chat = d.number group by d.number)
+  using (select d.number, (select min(h.id) from processor.queued_messages h where h.chat = d.number) as id from held d) o
+  where q.chat = o.number and q.id = o.id
   returning q.chat, q.parts, q.size, q.client_id, q.model, q.params
 ), said as (
   insert into processor.messages as m (chat, turn, step, epoch, role, finish, parts, size, chunks, client_id, model, params, usage, error)
-  select d.number, o.turn, o.step, d.epoch, o.role, o.finish, o.parts, o.size, o.chunks, o.client_id, o.model, o.params, o.usage, o.error
-  from held d cross join lateral (
-    select n.place, d.turn, d.step + 1 as step, n.role, n.parts, n.size, n.chunks, null as client_id, n.model, n.params, n.usage,
+  select o.number, o.turn, o.step, o.epoch, o.role, o.finish, o.parts, o.size, o.chunks, o.client_id, o.model, o.params, o.usage, o.error
+  from (
+    select n.place, d.number, d.turn, d.step + 1 as step, d.epoch, n.role, n.parts, n.size, n.chunks, null as client_id, n.model, n.params, n.usage,
       case when d.interrupted and n.finish <> '' then 'interrupted' else n.finish end as finish,
       case when not d.interrupted then n.error end as error
-    from ` + given + `
+    from held d join ` + given + ` on n.of = d.place
     union all
-    select 1000, d.turn + 1, 0, 'user', h.parts, h.size, null, h.client_id, h.model, h.params, null, '', null from head h
-  ) o order by o.place
-  returning ` + ownColumns + `
+    select null, d.number, d.turn + 1, 0, d.epoch, 'user', h.parts, h.size, null, h.client_id, h.model, h.params, null, '', null
+    from held d join head h on h.chat = d.number
+  ) o order by o.place nulls last
+  returning m.chat, ` + ownColumns + `
 ), changed as (
   update processor.chats c set ` + changing + `, ` + anew + `, last_error = null,
     status = case when h.chat is null then 'waiting' else 'running' end,
@@ -38,35 +40,52 @@ with held as (
     turn = case when h.chat is null then c.turn else c.turn + 1 end,
     step = case when h.chat is null then c.step + 1 else 0 end,
     queued = case when h.chat is null then c.queued else c.queued - 1 end
-  from held d left join head h on true where c.number = d.number
-  returning ` + chatColumns + `
+  from held d left join head h on h.chat = d.number where c.number = d.number
+  returning d.place, ` + chatColumns + `
 )
-select ` + chatColumns + `, ` + messageColumns + ` from changed c left join said m on true order by m.id`
+select c.place, ` + chatColumns + `, ` + messageColumns + ` from changed c left join said m on m.chat = c.number order by m.id`
 
 // finishCall is a Finish and what came of it.
 type finishCall struct {
 	lease    chat.Lease
 	messages []chat.Message
-	args     args
-	w        written
+	written  written
 }
+
+func (c *finishCall) chat() chat.ID { return c.lease.Chat }
 
 // Finish implements chat.Runs.
 func (s *Store) Finish(ctx context.Context, l chat.Lease, messages []chat.Message) (chat.Outcome, error) {
-	c := finishCall{lease: l, messages: messages, args: guarded(chat.End, l)}
-	c.args["chat"] = l.Chat
-	c.args.messages(messages)
-	err := s.do(ctx, "finish a turn", c.queue)
-	if err != nil || c.w.found {
-		return c.w.outcome(chat.Running, messages), err
+	c := &finishCall{lease: l, messages: messages}
+	err := s.finishes.do(ctx, c)
+	if err != nil {
+		return chat.Outcome{}, err
 	}
-	return s.refused(ctx, chat.End, l)
+	if !c.written.found {
+		return s.refused(ctx, chat.End, l)
+	}
+	return c.written.outcome(chat.Running, messages), nil
 }
 
-func (c *finishCall) queue(b *batch) {
-	var before written
-	before.lock(b, c.args)
-	b.query(finishSQL, c.args, func(rows pgx.Rows) error { return c.w.read(rows) })
+// finishAll ends the turns of different chats in one transaction.
+func (s *Store) finishAll(ctx context.Context, calls []*finishCall) error {
+	chats, held, messages := make([]string, len(calls)), make([]chat.Lease, len(calls)), make([][]chat.Message, len(calls))
+	for i, c := range calls {
+		chats[i], held[i], messages[i] = string(c.lease.Chat), c.lease, c.messages
+	}
+	a := guarded(chat.End, held...)
+	a["chats"] = chats
+	a.messages(messages...)
+	return s.do(ctx, "finish a turn", func(b *batch) {
+		b.exec(lockSQL, a)
+		b.query(finishSQL, a, func(rows pgx.Rows) error {
+			for _, c := range calls {
+				c.written = written{}
+			}
+			var place int
+			return readWritten(rows, []any{&place}, func() *written { return &calls[place-1].written })
+		})
+	})
 }
 
 // failSQL parks the chat. The step is not counted, so that a retry writes the same one.
@@ -74,7 +93,7 @@ const failSQL = `
 with changed as (
   update processor.chats c set ` + changing + `, status = 'error', worker_id = null, claimed_at = null, retry_at = null, idle_at = now(),
     last_error = @cause::jsonb || jsonb_build_object('at', now(), 'attempts', c.attempts)
-  where ` + guard + ` and c.interrupt_turn <> c.turn
+  from ` + leases + ` where ` + guard + ` and c.interrupt_turn <> c.turn
   returning ` + chatColumns + `
 ), said as (
   insert into processor.messages as m (chat, turn, step, epoch, role, finish, parts, size, chunks, model, params, usage, error)
@@ -97,11 +116,10 @@ func (s *Store) Fail(ctx context.Context, l chat.Lease, messages []chat.Message)
 	a["cause"] = encode(last.Error)
 	var w written
 	err := s.do(ctx, "fail a turn", func(b *batch) {
-		b.query(failSQL, a, func(rows pgx.Rows) error { return w.read(rows) })
+		b.query(failSQL, a, w.read)
 	})
 	if err != nil || w.found {
-		out := w.outcome(chat.Running, messages)
-		return out, err
+		return w.outcome(chat.Running, messages), err
 	}
 	return s.refused(ctx, chat.Fail, l)
 }

@@ -71,25 +71,24 @@ update processor.chats c set ` + changing + `, interrupt_turn = c.turn
 where c.id = @chat and c.status = 'running' and (@turn::int = 0 or c.turn = @turn::int) and c.interrupt_turn <> c.turn
 returning ` + chatColumns
 
-// ending adds the values of endSQL.
-func (a args) ending(turn int, partial *chat.Partial) {
-	a["turn"], a["closed"], a["versions"] = turn, closedCall(), 1
-	if partial == nil {
-		return
+// endArgs are the values of endSQL.
+func (s *Store) endArgs(id chat.ID, turn int, partial *chat.Partial) args {
+	a := args{"chat": id, "turn": turn, "closed": closedCall(), "versions": 1, "redispatch": s.config.Timing.RedispatchAfter}
+	if partial != nil {
+		said := encode(notNil(partial.Parts))
+		a["of_number"], a["of_turn"], a["of_step"], a["of_epoch"] = partial.Number, partial.Turn, partial.Step, partial.Epoch
+		a["said"], a["said_size"], a["said_chunks"] = said, len(said), appendChunks(partial.Chunks)
 	}
-	said := encode(notNil(partial.Parts))
-	a["of_number"], a["of_turn"], a["of_step"], a["of_epoch"] = partial.Number, partial.Turn, partial.Step, partial.Epoch
-	a["said"], a["said_size"], a["said_chunks"] = said, len(said), appendChunks(partial.Chunks)
+	return a
 }
 
 // Interrupt implements chat.Commands.
 func (s *Store) Interrupt(ctx context.Context, id chat.ID, turn int, partial *chat.Partial) (chat.Outcome, error) {
-	a := args{"chat": id, "redispatch": s.config.Timing.RedispatchAfter}
-	a.ending(turn, partial)
+	a := s.endArgs(id, turn, partial)
 	var before, ended, asked written
 	err := s.do(ctx, "interrupt a turn", func(b *batch) {
 		before.lock(b, a)
-		b.query(endSQL, a, func(rows pgx.Rows) error { return ended.read(rows) })
+		b.query(endSQL, a, ended.read)
 		b.query(askSQL, a, func(rows pgx.Rows) error { return asked.readChat(rows) })
 	})
 	switch {

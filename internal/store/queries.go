@@ -57,11 +57,11 @@ func (s *Store) Snapshot(ctx context.Context, id chat.ID, after int64, limit int
 	return snap, nil
 }
 
-// listSQL has one text for each status and for with and without a tenant, so that each is planned with its own index.
+// listSQL has a text for each combination of filters, so that each is planned with its own index.
 func listSQL(f chat.Filter) string {
-	where := "@before = 0 or c.number < @before"
-	if f.Before == 0 {
-		where = "true"
+	where := "true"
+	if f.Before != 0 {
+		where = "c.number < @before::bigint"
 	}
 	if f.Status != "" {
 		where += " and c.status = '" + string(f.Status) + "'"

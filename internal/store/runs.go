@@ -11,36 +11,41 @@ import (
 	"processor/internal/chat"
 )
 
-// given are the caller's messages as rows called n, in order.
-const given = `unnest(@roles::text[], @finishes::text[], @parts::jsonb[], @sizes::int[], @chunks::bytea[], @models::text[], @params::jsonb[],
-      @usages::jsonb[], @errors::jsonb[]) with ordinality n (role, finish, parts, size, chunks, model, params, usage, error, place)`
+// given are the messages of one or more calls as rows called n: of says whose, place is their order.
+const given = `unnest(@message_of::int[], @roles::text[], @finishes::text[], @parts::jsonb[], @sizes::int[], @chunks::bytea[], @models::text[],
+      @params::jsonb[], @usages::jsonb[], @errors::jsonb[]) with ordinality n (of, role, finish, parts, size, chunks, model, params, usage, error, place)`
 
-// messages adds the values of given.
-func (a args) messages(all []chat.Message) {
-	n := len(all)
-	roles, finishes, models, sizes := make([]string, n), make([]string, n), make([]string, n), make([]int32, n)
-	parts, chunks, params, usages, errs := make([][]byte, n), make([][]byte, n), make([][]byte, n), make([][]byte, n), make([][]byte, n)
-	for i, m := range all {
-		roles[i], finishes[i], models[i], params[i] = string(m.Role), string(m.Finish), m.Model, m.Params
-		parts[i], chunks[i] = encode(notNil(m.Parts)), appendChunks(m.Chunks)
-		sizes[i] = int32(len(parts[i]))
-		if m.Usage != nil {
-			usages[i] = encode(m.Usage)
-		}
-		if m.Error != nil {
-			errs[i] = encode(m.Error)
+// messages adds the values of given, call by call.
+func (a args) messages(calls ...[]chat.Message) {
+	var of, sizes []int32
+	var roles, finishes, models []string
+	var parts, chunks, params, usages, errs [][]byte
+	for i, all := range calls {
+		for _, m := range all {
+			raw := encode(notNil(m.Parts))
+			of, sizes, parts, chunks = append(of, int32(i+1)), append(sizes, int32(len(raw))), append(parts, raw), append(chunks, appendChunks(m.Chunks))
+			roles, finishes, models = append(roles, string(m.Role)), append(finishes, string(m.Finish)), append(models, m.Model)
+			params, usages, errs = append(params, m.Params), append(usages, optional(m.Usage)), append(errs, optional(m.Error))
 		}
 	}
 	maps.Copy(a, args{
-		"roles": roles, "finishes": finishes, "models": models, "sizes": sizes,
+		"message_of": of, "roles": roles, "finishes": finishes, "models": models, "sizes": sizes,
 		"parts": parts, "chunks": chunks, "params": params, "usages": usages, "errors": errs,
 	})
+}
+
+// optional is null for nil.
+func optional[T any](v *T) []byte {
+	if v == nil {
+		return nil
+	}
+	return encode(v)
 }
 
 const commitSQL = `
 with changed as (
   update processor.chats c set ` + changing + `, step = c.step + 1, takeovers = 0, attempts = 0, retry_at = null
-  where ` + guard + `
+  from ` + leases + ` where ` + guard + `
   returning ` + chatColumns + `
 ), said as (
   insert into processor.messages as m (chat, turn, step, epoch, role, finish, parts, size, chunks, model, params, usage, error)
@@ -56,7 +61,7 @@ func (s *Store) Commit(ctx context.Context, l chat.Lease, messages []chat.Messag
 	a.messages(messages)
 	var w written
 	err := s.do(ctx, "commit a step", func(b *batch) {
-		b.query(commitSQL, a, func(rows pgx.Rows) error { return w.read(rows) })
+		b.query(commitSQL, a, w.read)
 	})
 	if err != nil || w.found {
 		return w.outcome(chat.Running, messages), err
@@ -66,7 +71,7 @@ func (s *Store) Commit(ctx context.Context, l chat.Lease, messages []chat.Messag
 
 const backoffSQL = `
 update processor.chats c set ` + changing + `, void_epoch = c.epoch, epoch = c.epoch + 1, attempts = c.attempts + 1, retry_at = now() + @wait::interval
-where ` + guard + ` and c.interrupt_turn <> c.turn
+from ` + leases + ` where ` + guard + ` and c.interrupt_turn <> c.turn
 returning ` + chatColumns
 
 // Backoff implements chat.Runs. The cause is for watchers; the row keeps none until the turn fails.
@@ -78,7 +83,7 @@ func (s *Store) Backoff(ctx context.Context, l chat.Lease, wait time.Duration, _
 
 const yieldSQL = `
 update processor.chats c set ` + changing + `, ` + waking + `, epoch = c.epoch + 1
-where ` + guard + `
+from ` + leases + ` where ` + guard + `
 returning ` + chatColumns
 
 // Yield implements chat.Runs.
@@ -103,9 +108,8 @@ func (s *Store) change(ctx context.Context, t chat.Transition, doing string, sql
 // landedSQL reads the row, and what a write under the lease left in history if it landed. The user message is of the turn that a finish opened.
 const landedSQL = `
 select ` + chatColumns + `, ` + messageColumns + `
-from processor.chats c left join processor.messages m on m.chat = c.number and (
-  (m.turn = @turn and m.step = @step::int + 1 and m.epoch = @epoch) or (m.turn = @turn::int + 1 and m.role = 'user'))
-where c.number = @number
+from ` + leases + ` join processor.chats c on c.number = l.number left join processor.messages m on m.chat = c.number and (
+  (m.turn = l.turn and m.step = l.step + 1 and m.epoch = l.epoch) or (m.turn = l.turn + 1 and m.role = 'user'))
 order by m.id`
 
 // refused says why the guard refused a write: the call had landed before and its reply was lost, and then its outcome is the first one's;
@@ -113,7 +117,7 @@ order by m.id`
 func (s *Store) refused(ctx context.Context, t chat.Transition, l chat.Lease) (chat.Outcome, error) {
 	var w written
 	err := s.do(ctx, "look whether a write had landed", func(b *batch) {
-		b.query(landedSQL, guarded(t, l), func(rows pgx.Rows) error { return w.read(rows) })
+		b.query(landedSQL, guarded(t, l), w.read)
 	})
 	if err != nil {
 		return chat.Outcome{}, err

@@ -3,7 +3,9 @@ package store
 import (
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -71,21 +73,18 @@ func (r *messageRow) read(id chat.ID) (chat.Message, error) {
 	return m, err
 }
 
-// readMessages reads rows of messageColumns.
-func readMessages(rows pgx.Rows, id chat.ID) ([]chat.Message, error) {
-	var all []chat.Message
+// readMessages takes rows of leading columns and messageColumns.
+func readMessages(rows pgx.Rows, leading []any, to func(*messageRow) error) error {
 	for rows.Next() {
 		var r messageRow
-		if err := rows.Scan(r.targets()...); err != nil {
-			return nil, err
+		if err := rows.Scan(slices.Concat(leading, r.targets())...); err != nil {
+			return err
 		}
-		m, err := r.read(id)
-		if err != nil {
-			return nil, err
+		if err := to(&r); err != nil {
+			return err
 		}
-		all = append(all, m)
 	}
-	return all, rows.Err()
+	return rows.Err()
 }
 
 // written is what a transition's statement returned: the row, and the messages that entered history.
@@ -95,28 +94,36 @@ type written struct {
 	messages []chat.Message
 }
 
-// read takes rows of extra columns, chatColumns and messageColumns; rows without a message are of the chat alone. It starts from nothing,
-// because a batch that the server undid is read twice.
-func (w *written) read(rows pgx.Rows, extra ...any) error {
+// add takes one row of chatColumns and messageColumns; all null is a row of the chat alone.
+func (w *written) add(c chat.Chat, r *messageRow) error {
+	if !w.found {
+		w.found, w.chat = true, c // the first row has it all
+	}
+	if r.message.ID == nil && r.createdAt == (zeronull.Timestamptz{}) {
+		return nil
+	}
+	m, err := r.read(c.ID)
+	w.messages = append(w.messages, m)
+	return err
+}
+
+// read takes rows of chatColumns and messageColumns. It starts from nothing, because a batch that the server undid is read twice.
+func (w *written) read(rows pgx.Rows) error {
 	*w = written{}
+	return readWritten(rows, nil, func() *written { return w })
+}
+
+// readWritten takes rows of leading columns, chatColumns and messageColumns; to says where a row belongs, after leading was scanned.
+func readWritten(rows pgx.Rows, leading []any, to func() *written) error {
 	for rows.Next() {
+		var c chat.Chat
 		var r messageRow
-		row := &w.chat
-		if w.found {
-			row = new(chat.Chat) // the first row has it all
-		}
-		if err := rows.Scan(append(append(extra, chatTargets(row)...), r.targets()...)...); err != nil {
+		if err := rows.Scan(slices.Concat(leading, chatTargets(&c), r.targets())...); err != nil {
 			return err
 		}
-		w.found = true
-		if r.message.ID == nil && r.createdAt == (zeronull.Timestamptz{}) {
-			continue
-		}
-		m, err := r.read(w.chat.ID)
-		if err != nil {
+		if err := to().add(c, &r); err != nil {
 			return err
 		}
-		w.messages = append(w.messages, m)
 	}
 	return rows.Err()
 }
@@ -126,7 +133,7 @@ func (w *written) readChat(rows pgx.Rows, extra ...any) error {
 	*w = written{}
 	for rows.Next() {
 		w.found = true
-		if err := rows.Scan(append(extra, chatTargets(&w.chat)...)...); err != nil {
+		if err := rows.Scan(slices.Concat(extra, chatTargets(&w.chat))...); err != nil {
 			return err
 		}
 	}
@@ -166,7 +173,7 @@ func readChunks(b []byte) ([]int32, error) {
 	for len(b) > 0 {
 		n, width := binary.Uvarint(b)
 		if width <= 0 {
-			return nil, fmt.Errorf("read a stored message: its chunks are broken")
+			return nil, errors.New("read a stored message: its chunks are broken")
 		}
 		chunks, b = append(chunks, int32(uint32(n))), b[width:]
 	}

@@ -49,7 +49,7 @@ select coalesce((select max(g.version_id) from processor.goose_db_version g wher
 func (s *Store) Check(ctx context.Context) (SchemaState, error) {
 	ctx, cancel := s.deadline(ctx)
 	defer cancel()
-	return readState(ctx, s.work)
+	return readState(ctx, s.pool)
 }
 
 // CheckURL is Check for a command that has no store.

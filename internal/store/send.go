@@ -8,102 +8,163 @@ import (
 	"processor/internal/chat"
 )
 
-// sendSQL judges a message by the row that lockSQL locked and accepts it in the same statement. What opens a turn is the queue's head
+// sendSQL judges messages by the rows that lockSQL locked and accepts them in the same statement. What opens a turn is the queue's head
 // if there is one, and then the message joins the queue; so nothing overtakes what was sent earlier.
 const sendSQL = `
-with accepted as (
-  select ` + messageColumns + ` from processor.chats c join processor.messages m on m.chat = c.number
-  where c.id = @chat and m.client_id = @client_id
+with k as (
+  select * from unnest(@chats::text[], @busy::text[], @parts::jsonb[], @sizes::int[], @client_ids::text[], @models::text[], @params::jsonb[])
+    with ordinality k (chat, busy, parts, size, client_id, model, params, place)
+), accepted as (
+  select k.place, ` + messageColumns + `
+  from k join processor.chats c on c.id = k.chat join processor.messages m on m.chat = c.number and m.client_id = k.client_id
   union all
-  select null, 0, 0, 0, 'user', m.parts, null, m.model, m.params, null, '', null, m.client_id, m.created_at
-  from processor.chats c join processor.queued_messages m on m.chat = c.number
-  where c.id = @chat and m.client_id = @client_id
+  select k.place, ` + queuedColumns + `
+  from k join processor.chats c on c.id = k.chat join processor.queued_messages m on m.chat = c.number and m.client_id = k.client_id
 ), judged as (
-  select c.number, c.turn, c.epoch, case
-      when exists (select from accepted) then 'accepted'
+  select k.*, c.number, c.turn, c.epoch, case
+      when exists (select from accepted a where a.place = k.place) then 'accepted'
       when c.status in ('waiting', 'error') then 'opens'
-      when @busy = 'reject' then 'rejected'
+      when k.busy = 'reject' then 'rejected'
       when c.queued >= @max_queue::int then 'full'
       else 'queues' end as verdict
-  from processor.chats c where c.id = @chat and c.status = any(@from::text[])
+  from k join processor.chats c on c.id = k.chat and c.status = any(@from::text[])
 ), head as (
   delete from processor.queued_messages q
-  where (q.chat, q.id) = (select j.number, min(h.id) from judged j join processor.queued_messages h on h.chat = j.number
-    where j.verdict = 'opens' group by j.number)
-  returning q.parts, q.size, q.client_id, q.model, q.params
+  using (
+    select j.number, (select min(h.id) from processor.queued_messages h where h.chat = j.number) as id from judged j where j.verdict = 'opens'
+  ) o
+  where q.chat = o.number and q.id = o.id
+  returning q.chat, q.parts, q.size, q.client_id, q.model, q.params
 ), queued as (
   insert into processor.queued_messages as m (chat, parts, size, client_id, model, params)
-  select j.number, @parts, @size, @client_id, @message_model, @params from judged j
-  where j.verdict = 'queues' or (j.verdict = 'opens' and exists (select from head))
-  returning m.parts, m.model, m.params, m.client_id, m.created_at
+  select j.number, j.parts, j.size, j.client_id, j.model, j.params from judged j left join head h on h.chat = j.number
+  where j.verdict = 'queues' or (j.verdict = 'opens' and h.chat is not null)
+  returning m.chat, ` + queuedColumns + `
 ), said as (
   insert into processor.messages as m (chat, turn, step, epoch, role, parts, size, client_id, model, params)
   select j.number, j.turn + 1, 0, j.epoch, 'user', o.parts, o.size, o.client_id, o.model, o.params
-  from judged j, (
-    select * from head
+  from judged j left join head h on h.chat = j.number cross join lateral (
+    select h.parts, h.size, h.client_id, h.model, h.params where h.chat is not null
     union all
-    select @parts::jsonb, @size::int, @client_id::text, @message_model::text, @params::jsonb where not exists (select from head)
+    select j.parts, j.size, j.client_id, j.model, j.params where h.chat is null
   ) o
   where j.verdict = 'opens'
-  returning ` + messageColumns + `
+  returning m.chat, ` + messageColumns + `
 ), opened as (
-  update processor.chats c set ` + changing + `, ` + anew + `, ` + waking + `, last_error = null, turn = c.turn + 1, step = 0,
-    queued = c.queued + (select count(*) from queued) - (select count(*) from head)
+  update processor.chats c set ` + changing + `, ` + anew + `, ` + waking + `, last_error = null, turn = c.turn + 1, step = 0
   from judged j where c.number = j.number and j.verdict = 'opens'
-  returning ` + chatColumns + `
+  returning j.place, j.verdict, ` + chatColumns + `
 ), waits as (
-  update processor.chats c set ` + changing + `, queued = c.queued + (select count(*) from queued),
-    interrupt_turn = case when @busy = 'interrupt' and c.status = 'running' then c.turn else c.interrupt_turn end
+  update processor.chats c set ` + changing + `, queued = c.queued + 1,
+    interrupt_turn = case when j.busy = 'interrupt' and c.status = 'running' then c.turn else c.interrupt_turn end
   from judged j where c.number = j.number and j.verdict = 'queues'
-  returning ` + chatColumns + `
+  returning j.place, j.verdict, ` + chatColumns + `
 )
-select j.verdict, ` + chatColumns + `, ` + messageColumns + `
-from judged j join (select * from opened union all select * from waits) c on true left join (
-  select * from said
-  union all
-  select null, 0, 0, 0, 'user', q.parts, null, q.model, q.params, null, '', null, q.client_id, q.created_at from queued q
-) m on true
+select c.place, c.verdict, ` + chatColumns + `, ` + messageColumns + `
+from (select * from opened union all select * from waits) c left join (select * from said union all select * from queued) m on m.chat = c.number
 union all
-select j.verdict, ` + chatColumns + `, ` + messageColumns + `
-from judged j join processor.chats c on c.number = j.number left join accepted m on true
+select j.place, j.verdict, ` + chatColumns + `, ` + messageColumns + `
+from judged j join processor.chats c on c.number = j.number left join accepted m on m.place = j.place
 where j.verdict in ('accepted', 'rejected', 'full')`
+
+// queuedColumns are messageColumns of a queued message called m.
+const queuedColumns = `null::bigint as id, 0 as turn, 0 as step, 0::bigint as epoch, 'user' as role, m.parts, null::bytea as chunks, m.model, m.params,
+    null::jsonb as usage, '' as finish, null::jsonb as error, m.client_id, m.created_at`
 
 // sendCall is a Send and what came of it.
 type sendCall struct {
 	message chat.NewMessage
-	args    args
-	// before is the row as it was, ended what interrupting it did, after what accepting the message did.
-	before, ended, after written
-	verdict              string
+	partial *chat.Partial
+	// from is the status before, ended what interrupting the open turn did, after what accepting the message did.
+	from    chat.Status
+	ended   written
+	after   written
+	verdict string
 }
+
+func (c *sendCall) chat() chat.ID { return c.message.Chat }
 
 // Send implements chat.Commands.
 func (s *Store) Send(ctx context.Context, m chat.NewMessage, partial *chat.Partial) (chat.Sent, error) {
-	c := sendCall{message: m, args: args{
-		"chat": m.Chat, "from": from(chat.Send), "busy": m.Busy, "max_queue": chat.MaxQueue, "redispatch": s.config.Timing.RedispatchAfter,
-	}}
-	c.args.message(m)
-	c.args.ending(0, partial)
-	// The send that follows in the same transaction raises the version.
-	c.args["versions"] = 0
-	if err := s.do(ctx, "accept a message", c.queue); err != nil {
+	c := &sendCall{message: m, partial: partial}
+	accept := s.sends.do
+	if m.Busy == chat.BusyInterrupt {
+		accept = s.interruptAndSend
+	}
+	if err := accept(ctx, c); err != nil {
 		return chat.Sent{}, err
 	}
 	return c.sent()
 }
 
-func (c *sendCall) queue(b *batch) {
-	c.before.lock(b, c.args)
-	c.ended = written{}
-	if c.message.Busy == chat.BusyInterrupt {
-		b.query(endSQL, c.args, func(rows pgx.Rows) error { return c.ended.read(rows) })
+// sendAll accepts messages for different chats in one transaction.
+func (s *Store) sendAll(ctx context.Context, calls []*sendCall) error {
+	a := s.sendArgs(calls)
+	return s.do(ctx, "accept a message", func(b *batch) {
+		b.query(lockSQL, a, func(rows pgx.Rows) error { return readLocked(rows, calls) })
+		b.query(sendSQL, a, func(rows pgx.Rows) error { return readSent(rows, calls) })
+	})
+}
+
+// interruptAndSend first ends the open turn of a pending chat, in the same transaction. The send then raises the version.
+func (s *Store) interruptAndSend(ctx context.Context, c *sendCall) error {
+	calls := []*sendCall{c}
+	a, end := s.sendArgs(calls), s.endArgs(c.message.Chat, 0, c.partial)
+	end["client_id"], end["versions"] = c.message.ClientID, 0
+	return s.do(ctx, "accept an interrupting message", func(b *batch) {
+		b.query(lockSQL, a, func(rows pgx.Rows) error { return readLocked(rows, calls) })
+		b.query(endSQL, end, c.ended.read)
+		b.query(sendSQL, a, func(rows pgx.Rows) error { return readSent(rows, calls) })
+	})
+}
+
+func (s *Store) sendArgs(calls []*sendCall) args {
+	n := len(calls)
+	chats, busy, clients, models := make([]string, n), make([]string, n), make([]string, n), make([]string, n)
+	parts, params, sizes := make([][]byte, n), make([][]byte, n), make([]int32, n)
+	for i, c := range calls {
+		m := c.message
+		chats[i], busy[i], clients[i], models[i] = string(m.Chat), string(m.Busy), m.ClientID, m.Model
+		parts[i], params[i] = encode(notNil(m.Parts)), m.Params
+		sizes[i] = int32(len(parts[i]))
 	}
-	b.query(sendSQL, c.args, func(rows pgx.Rows) error { return c.after.read(rows, &c.verdict) })
+	return args{
+		"chats": chats, "busy": busy, "client_ids": clients, "models": models, "parts": parts, "params": params, "sizes": sizes,
+		"from": from(chat.Send), "max_queue": chat.MaxQueue, "redispatch": s.config.Timing.RedispatchAfter,
+	}
+}
+
+func readLocked(rows pgx.Rows, calls []*sendCall) error {
+	for _, c := range calls {
+		c.from = ""
+	}
+	for rows.Next() {
+		var place int
+		var status chat.Status
+		if err := rows.Scan(&place, &status); err != nil {
+			return err
+		}
+		calls[place-1].from = status
+	}
+	return rows.Err()
+}
+
+func readSent(rows pgx.Rows, calls []*sendCall) error {
+	for _, c := range calls {
+		c.after = written{}
+	}
+	var place int
+	var verdict string
+	return readWritten(rows, []any{&place, &verdict}, func() *written {
+		c := calls[place-1]
+		c.verdict = verdict
+		return &c.after
+	})
 }
 
 // sent says what the statements did, or why they did nothing.
 func (c *sendCall) sent() (chat.Sent, error) {
-	if !c.before.found || !c.after.found {
+	if !c.after.found {
 		return chat.Sent{}, chat.ErrNotFound(c.message.Chat)
 	}
 	row := c.after.chat
@@ -115,7 +176,7 @@ func (c *sendCall) sent() (chat.Sent, error) {
 	case "full":
 		return chat.Sent{}, chat.Errorf(chat.Full, "queue", "%d messages wait already, the limit is %d", row.Queued, chat.MaxQueue)
 	}
-	sent := chat.Sent{Outcome: chat.Outcome{Changed: true, Chat: row, From: c.before.chat.Status, Messages: c.ended.messages}}
+	sent := chat.Sent{Outcome: chat.Outcome{Changed: true, Chat: row, From: c.from, Messages: c.ended.messages}}
 	for _, m := range c.after.messages {
 		if m.ClientID == c.message.ClientID {
 			sent.Message, sent.Queued = m, m.ID == nil

@@ -83,13 +83,22 @@ func from(t chat.Transition) []string {
 	return list
 }
 
-// guard is the clause of every write under a lease (I2). No such write goes around it.
-const guard = `c.number = @number and c.epoch = @epoch and c.worker_id = @worker and c.turn = @turn and c.step = @step
+// guard is the clause of every write under a lease called l (I2). No such write goes around it.
+const guard = `c.number = l.number and c.epoch = l.epoch and c.worker_id = l.worker and c.turn = l.turn and c.step = l.step
     and c.status = any(@from::text[])`
 
-// guarded are the values of the guard's names.
-func guarded(t chat.Transition, l chat.Lease) args {
-	return args{"number": l.Number, "epoch": l.Epoch, "worker": l.Worker, "turn": l.Turn, "step": l.Step, "from": from(t)}
+// leases are the leases of one or more calls as rows called l.
+const leases = `unnest(@numbers::bigint[], @epochs::bigint[], @workers::text[], @turns::int[], @steps::int[])
+    with ordinality l (number, epoch, worker, turn, step, place)`
+
+// guarded are the values of guard and leases.
+func guarded(t chat.Transition, all ...chat.Lease) args {
+	n := len(all)
+	numbers, epochs, workers, turns, steps := make([]int64, n), make([]int64, n), make([]string, n), make([]int32, n), make([]int32, n)
+	for i, l := range all {
+		numbers[i], epochs[i], workers[i], turns[i], steps[i] = int64(l.Number), l.Epoch, string(l.Worker), int32(l.Turn), int32(l.Step)
+	}
+	return args{"numbers": numbers, "epochs": epochs, "workers": workers, "turns": turns, "steps": steps, "from": from(t)}
 }
 
 // Parts of the set list of an update of chats.
@@ -102,12 +111,19 @@ const (
 	waking = `status = 'pending', worker_id = null, claimed_at = null, idle_at = null, dispatches = 0, dispatch_at = now() + @redispatch::interval`
 )
 
-// lockSQL is the first statement of every transition that reads messages or the queue. A statement that waited for the row would
-// see other tables as they were before the wait; the statements after this one don't wait and see what is.
+// lockSQL is the first statement of every transition that reads messages or the queue. A statement that waited for a row would
+// see other tables as they were before the wait; the statements after this one don't wait and see what is. Rows are locked in the order of
+// ids by everybody, so that nobody waits in a circle.
 const lockSQL = `
+select k.place, c.status
+from unnest(@chats::text[]) with ordinality k (chat, place) join processor.chats c on c.id = k.chat
+order by c.id for update of c`
+
+// lockRowSQL is lockSQL for one chat whose row is the answer when nothing changes.
+const lockRowSQL = `
 select ` + chatColumns + ` from processor.chats c where c.id = @chat for update`
 
-// lock queues lockSQL and keeps the row as it was.
+// lock queues lockRowSQL and keeps the row as it was.
 func (w *written) lock(b *batch, a args) {
-	b.query(lockSQL, a, func(rows pgx.Rows) error { return w.readChat(rows) })
+	b.query(lockRowSQL, a, func(rows pgx.Rows) error { return w.readChat(rows) })
 }

@@ -26,7 +26,7 @@ var (
 
 // Config has the store's settings. URL is required.
 type Config struct {
-	// URL is a connection string of PostgreSQL. Behind PgBouncer in transaction mode it says default_query_exec_mode=exec.
+	// URL is a connection string of PostgreSQL. Behind PgBouncer in transaction mode it says default_query_exec_mode=cache_describe.
 	URL string
 	// Pool is how many connections carry work, 20 by default. Two more are the beat's and the sweep's own.
 	Pool int
@@ -61,21 +61,37 @@ func (c Config) Validate() error {
 	if c.Pool < 0 {
 		return fmt.Errorf("the database's pool must not be negative, is %d", c.Pool)
 	}
-	if _, err := pgxpool.ParseConfig(c.URL); err != nil {
+	parsed, err := pgxpool.ParseConfig(c.URL)
+	if err != nil {
 		return fmt.Errorf("read the database's URL: %w", err)
 	}
-	return nil
+	switch mode := parsed.ConnConfig.DefaultQueryExecMode; mode {
+	case pgx.QueryExecModeCacheStatement, pgx.QueryExecModeCacheDescribe:
+		return nil
+	default:
+		return fmt.Errorf("the database's URL says default_query_exec_mode %s: behind a pooler use cache_describe, else leave it out", mode)
+	}
 }
 
 // Store is the truth: chats, messages and workers in PostgreSQL. Its methods may be called from any goroutine; each has a deadline
 // of its own, Timing.Statement, below that of its context.
 type Store struct {
 	config Config
-	// work carries everything but beats and sweeps, which must not wait behind it: each has one connection.
-	work, beats, sweeps *pgxpool.Pool
+	pool   *pgxpool.Pool
+	// work is the pool. Beats and sweeps must not wait behind work: each has one connection.
+	work          sender
+	beats, sweeps *pgxpool.Pool
 
-	statements statements
+	statements *statements
+	// The calls of every turn share transactions when there are many.
+	sends    group[*sendCall]
+	claims   group[*claimCall]
+	finishes group[*finishCall]
 }
+
+// maxFlights is how many transactions of one kind are under way at once. More would be smaller ones; one alone would make all wait for a
+// row that somebody holds.
+const maxFlights = 2
 
 // Open makes a store without connecting: every pool connects when it is used, and again after a failure. Close it.
 func Open(ctx context.Context, config Config) (*Store, error) {
@@ -83,12 +99,12 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 	if err := config.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Store{config: config}
+	s := &Store{config: config, statements: &statements{}}
 	for _, p := range []struct {
 		to   **pgxpool.Pool
 		name string
 		size int
-	}{{&s.work, "", config.Pool}, {&s.beats, " beat", 1}, {&s.sweeps, " sweep", 1}} {
+	}{{&s.pool, "", config.Pool}, {&s.beats, " beat", 1}, {&s.sweeps, " sweep", 1}} {
 		pool, err := config.pool(ctx, config.Name+p.name, p.size)
 		if err != nil {
 			s.Close()
@@ -96,12 +112,21 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 		}
 		*p.to = pool
 	}
+	s.workOn(s.pool)
 	return s, nil
+}
+
+func (s *Store) workOn(work sender) {
+	s.work = work
+	flights, limit := max(1, min(s.config.Pool/4, maxFlights)), s.config.Timing.Statement
+	s.sends = group[*sendCall]{carry: s.sendAll, flights: flights, limit: limit}
+	s.claims = group[*claimCall]{carry: s.claimAll, flights: flights, limit: limit}
+	s.finishes = group[*finishCall]{carry: s.finishAll, flights: flights, limit: limit}
 }
 
 // Close waits for what is being done and closes all connections.
 func (s *Store) Close() {
-	for _, pool := range []*pgxpool.Pool{s.work, s.beats, s.sweeps} {
+	for _, pool := range []*pgxpool.Pool{s.pool, s.beats, s.sweeps} {
 		if pool != nil {
 			pool.Close()
 		}
@@ -112,7 +137,7 @@ func (s *Store) Close() {
 func (s *Store) Ping(ctx context.Context) error {
 	ctx, cancel := s.deadline(ctx)
 	defer cancel()
-	return wrap("ping the database", s.work.Ping(ctx))
+	return wrap("ping the database", s.pool.Ping(ctx))
 }
 
 func (s *Store) deadline(ctx context.Context) (context.Context, context.CancelFunc) {
@@ -147,8 +172,10 @@ func (c Config) session(name string, parameters map[string]string) {
 		"tcp_user_timeout":        milliseconds(c.Timing.LostAfter / 2),
 		"tcp_keepalives_idle":     strconv.Itoa(max(1, int((c.Timing.LostAfter / 2).Seconds()))),
 		"tcp_keepalives_interval": "1",
-		// Every statement here is one that is best planned once: by key, or by a partial index that its text names.
-		"plan_cache_mode": "force_generic_plan",
+		// Every statement finds its rows by key, or by a partial index that its text names, so it is planned once. A plan made while the tables are
+		// new and empty must not be one that reads them whole: it would be kept until the first analyze, and be slow when they grow.
+		"plan_cache_mode": "force_generic_plan", "jit": "off",
+		"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off",
 	} {
 		if _, ok := parameters[key]; !ok {
 			parameters[key] = value
@@ -173,15 +200,15 @@ func useUTC(_ context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
-// call is one transition as a value: it queues its statements, whose readers leave the result with whoever made the call. A reader starts
-// from nothing, because a call may be sent more than once; and it refuses nothing, because the transaction is decided without it.
+// call queues the statements of a transition, or of a group of them, and leaves readers for their rows. A reader starts from nothing, because a
+// call may be sent more than once; and it refuses nothing, because the transaction is decided without it.
 type call func(b *batch)
 
-// do carries out calls in one transaction and one round trip: the server takes all statements up to the batch's end for one.
-func (s *Store) do(ctx context.Context, doing string, calls ...call) error {
+// do carries out a call in one transaction and one round trip: the server takes all statements up to the batch's end for one.
+func (s *Store) do(ctx context.Context, doing string, c call) error {
 	ctx, cancel := s.deadline(ctx)
 	defer cancel()
-	return wrap(doing, s.send(ctx, s.work, calls...))
+	return wrap(doing, s.send(ctx, s.work, c))
 }
 
 // sender is a pool or a transaction.
@@ -190,20 +217,18 @@ type sender interface {
 }
 
 // send repeats what the server undid because of others; the attempts are few because each has waited for somebody who was faster.
-func (s *Store) send(ctx context.Context, to sender, calls ...call) error {
+func (s *Store) send(ctx context.Context, to sender, c call) error {
 	const attempts = 5
 	for attempt := 1; ; attempt++ {
-		err := s.once(ctx, to, calls...)
+		err := s.once(ctx, to, c)
 		if attempt == attempts || meaning(err) != undone {
 			return err
 		}
 	}
 }
 
-func (s *Store) once(ctx context.Context, to sender, calls ...call) error {
-	b := &batch{statements: &s.statements}
-	for _, queue := range calls {
-		queue(b)
-	}
+func (s *Store) once(ctx context.Context, to sender, c call) error {
+	b := &batch{statements: s.statements}
+	c(b)
 	return to.SendBatch(ctx, &b.Batch).Close()
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // sweepLock is the advisory lock that one sweeper at a time holds, for the length of its transaction.
-const sweepLock = 0x70726f636573 // "proces"
+const sweepLock = 0x7377656570 // "sweep"
 
 // sweepLockSQL also bounds how long a frozen sweeper keeps the lock, where the connection's own parameters can't.
 const sweepLockSQL = `
@@ -90,24 +90,27 @@ const unowned = `
   from processor.chats c left join processor.workers w on w.id = c.worker_id
   where c.status in ('running') and (w.id is null or w.lost_at is not null)`
 
-// recoverSQL takes chats from lost owners. A row that somebody has locked is left for the next pass: its owner may be finishing it.
+// recoverSQL takes chats from lost owners, and judges by the rows that it locked. A row that somebody else has locked is left for the next
+// pass: its owner may be finishing it. Of a row that changed just before it was locked the server first makes an update of the old version, and
+// checks it, before it makes the one of the new: so interrupt_turn is set to what it is.
 // Only a takeover from a process that is gone and was not draining is charged (I8).
 const recoverSQL = `
 with lost as (
-  select c.number, c.worker_id as worker, coalesce(w.lost_cause, 'row') as cause, coalesce(w.lost_cause = 'gone' and not w.draining, false) as charged` + unowned + `
+  select c.number, c.worker_id as worker, coalesce(w.lost_cause, 'row') as cause, coalesce(w.lost_cause = 'gone' and not w.draining, false) as charged,
+    c.takeovers, c.recoveries, c.interrupt_turn = c.turn as interrupted` + unowned + `
   order by c.number limit @batch::int for update of c skip locked
 ), judged as (
   select l.*, case
-      when c.interrupt_turn = c.turn then null -- the next owner ends the turn
-      when c.takeovers + l.charged::int >= @park_at::int then
+      when l.interrupted then null -- the next owner ends the turn
+      when l.takeovers + l.charged::int >= @park_at::int then
         '{"code": "poison", "message": "the chat''s owners died one after another"}'::jsonb
-      when c.recoveries + 1 >= @max_recoveries::int then
+      when l.recoveries + 1 >= @max_recoveries::int then
         '{"code": "too_many_recoveries", "message": "the turn was recovered too often"}'::jsonb
     end as verdict
-  from lost l join processor.chats c on c.number = l.number
+  from lost l
 )
 update processor.chats c set ` + changing + `, epoch = c.epoch + 1, recoveries = c.recoveries + 1, takeovers = c.takeovers + j.charged::int,
-  worker_id = null, claimed_at = null, dispatches = 0,
+  worker_id = null, claimed_at = null, dispatches = 0, interrupt_turn = case when j.interrupted then c.turn else 0 end,
   status = case when j.verdict is null then 'pending' else 'error' end,
   dispatch_at = case when j.verdict is null then now() + @redispatch::interval end,
   idle_at = case when j.verdict is not null then now() end,
@@ -160,9 +163,12 @@ func parkCall(r *chat.Report) call {
 			if out.Chat.Status != chat.Parked {
 				continue
 			}
-			b.query(parkSQL, args{"number": out.Chat.Number, "closed": closedCall()}, func(rows pgx.Rows) (err error) {
-				out.Messages, err = readMessages(rows, out.Chat.ID)
-				return err
+			b.query(parkSQL, args{"number": out.Chat.Number, "closed": closedCall()}, func(rows pgx.Rows) error {
+				return readMessages(rows, nil, func(r *messageRow) error {
+					m, err := r.read(out.Chat.ID)
+					out.Messages = append(out.Messages, m)
+					return err
+				})
 			})
 		}
 	}

@@ -29,6 +29,8 @@ create table processor.workers (
 -- The columns of fixed width come first. number is never used again, so what belonged to a deleted chat can never
 -- reach the one that was made later under its id.
 --
+-- The server sets up every check anew for each statement, so they are few: a table of what a status has, and one more.
+--
 -- Only status, its owner and the times by which the sweeper and the retention look for rows are indexed, each for the rows in that
 -- status alone: a million idle chats cost recovery nothing. A commit changes none of them and stays on its page (HOT).
 create table processor.chats (
@@ -50,7 +52,7 @@ create table processor.chats (
   takeovers      integer     not null default 0,
   recoveries     integer     not null default 0,
   dispatches     integer     not null default 0,
-  status         text        not null check (status in ('waiting', 'pending', 'running', 'error')),
+  status         text        not null,
   id             text        collate "C" not null unique,
   worker_id      text        collate "C",
   digest         bytea       not null check (octet_length(digest) = 32),
@@ -60,19 +62,14 @@ create table processor.chats (
   last_error     jsonb,
   metadata       jsonb       not null default '{}',
   system         text        not null default '',
-  constraint running_has_an_owner       check ((status = 'running') = (worker_id is not null)),
-  constraint running_was_claimed        check ((status = 'running') = (claimed_at is not null)),
-  constraint running_has_an_epoch       check (status <> 'running' or epoch > 0),
-  constraint pending_is_dispatched      check ((status = 'pending') = (dispatch_at is not null)),
-  constraint idle_since                 check ((status in ('waiting', 'error')) = (idle_at is not null)),
-  constraint waiting_has_no_queue       check (status <> 'waiting' or queued = 0),
-  constraint error_has_a_cause          check ((status = 'error') = (last_error is not null)),
-  constraint work_is_a_turn             check (status = 'waiting' or turn > 0),
-  constraint interrupts_its_open_turn   check (interrupt_turn = 0 or (interrupt_turn = turn and status in ('pending', 'running'))),
-  constraint retries_an_attempt         check (retry_at is null or (attempts > 0 and status in ('pending', 'running'))),
-  constraint void_is_in_the_past        check (void_epoch = 0 or void_epoch < epoch),
-  constraint takeovers_are_recoveries   check (takeovers between 0 and recoveries),
-  constraint counts_are_not_negative    check (least(version, epoch, void_epoch, turn, step, queued, attempts, dispatches) >= 0)
+  constraint a_status_has_its_columns check (case status
+    when 'waiting' then idle_at is not null and num_nulls(worker_id, claimed_at, retry_at, dispatch_at, last_error) = 5 and queued = 0 and interrupt_turn = 0
+    when 'pending' then dispatch_at is not null and num_nulls(worker_id, claimed_at, idle_at, last_error) = 4 and turn > 0
+    when 'running' then num_nonnulls(worker_id, claimed_at) = 2 and num_nulls(dispatch_at, idle_at, last_error) = 3 and turn > 0 and epoch > 0
+    when 'error'   then num_nonnulls(idle_at, last_error) = 2 and num_nulls(worker_id, claimed_at, retry_at, dispatch_at) = 4 and turn > 0 and interrupt_turn = 0
+    else false end),
+  constraint the_counts_agree check (least(version, epoch, void_epoch, turn, step, queued, attempts, takeovers, dispatches) >= 0
+    and takeovers <= recoveries and interrupt_turn in (0, turn) and (void_epoch = 0 or void_epoch < epoch) and (retry_at is null or attempts > 0))
 ) with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000, autovacuum_analyze_scale_factor = 0.05);
 
 create index chats_pending on processor.chats (dispatch_at) where status = 'pending';
@@ -89,23 +86,24 @@ create table processor.messages (
   id         bigint      generated always as identity,
   epoch      bigint      not null,
   created_at timestamptz not null default now(),
-  turn       integer     not null check (turn > 0),
-  step       integer     not null check (step >= 0),
+  turn       integer     not null,
+  step       integer     not null,
   size       integer     not null,
-  role       text        not null check (role in ('user', 'assistant', 'tool')),
-  finish     text        not null default '' check (finish in ('', 'stop', 'length', 'interrupted', 'error')),
+  role       text        not null,
+  finish     text        not null default '',
   model      text        not null default '',
   client_id  text        collate "C",
   usage      jsonb,
   params     jsonb,
   error      jsonb,
   chunks     bytea,
-  parts      jsonb       not null check (jsonb_typeof(parts) = 'array'),
+  parts      jsonb       not null,
   primary key (chat, id),
-  constraint user_opens_the_turn     check ((role = 'user') = (step = 0)),
-  constraint user_has_a_client_id    check ((role = 'user') = (client_id is not null)),
-  constraint assistant_ends_the_turn check (finish = '' or role = 'assistant'),
-  constraint error_has_a_cause       check ((finish = 'error') = (error is not null))
+  constraint a_role_has_its_columns check (turn > 0 and jsonb_typeof(parts) = 'array' and (finish = 'error') = (error is not null) and case role
+    when 'user'      then step = 0 and client_id is not null and finish = ''
+    when 'assistant' then step > 0 and client_id is null and finish in ('', 'stop', 'length', 'interrupted', 'error')
+    when 'tool'      then step > 0 and client_id is null and finish = ''
+    else false end)
 );
 create unique index messages_client_id on processor.messages (chat, client_id) where client_id is not null;
 

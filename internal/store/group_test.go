@@ -1,0 +1,167 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"processor/internal/chat"
+	"processor/internal/store"
+)
+
+// flights records which chats flew together; a flight waits until the gate is opened for it.
+type flights struct {
+	mu   sync.Mutex
+	all  [][]string
+	gate chan error
+}
+
+func (f *flights) carry(_ context.Context, calls []*store.Call) error {
+	var ids []string
+	for _, c := range calls {
+		ids = append(ids, string(c.Chat))
+	}
+	f.mu.Lock()
+	f.all = append(f.all, ids)
+	f.mu.Unlock()
+	return <-f.gate
+}
+
+func TestALoneCallNeverWaitsForOthers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &flights{gate: make(chan error, 3)}
+		g := store.NewGroup(f.carry)
+		for i := range 3 {
+			f.gate <- nil
+			if err := g.Do(t.Context(), &store.Call{Chat: chat.ID(fmt.Sprint(i))}); err != nil {
+				t.Error(err)
+			}
+		}
+		if len(f.all) != 3 {
+			t.Errorf("flights %v, want three of one call each", f.all)
+		}
+	})
+}
+
+func TestCallsGatherWhileAnotherIsUnderWayOneOfEachChat(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &flights{gate: make(chan error)}
+		g := store.NewGroup(f.carry)
+		var wg sync.WaitGroup
+		for _, id := range []chat.ID{"first", "a", "b", "a", "c"} {
+			wg.Go(func() {
+				if err := g.Do(t.Context(), &store.Call{Chat: id}); err != nil {
+					t.Error(err)
+				}
+			})
+			synctest.Wait()
+		}
+		for range 3 {
+			f.gate <- nil
+			synctest.Wait()
+		}
+		wg.Wait()
+		if want := [][]string{{"first"}, {"a", "b", "c"}, {"a"}}; fmt.Sprint(f.all) != fmt.Sprint(want) {
+			t.Errorf("flights %v, want %v", f.all, want)
+		}
+	})
+}
+
+func TestAFlightThatWasUndoneIsRepeatedCallByCall(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		bad := &pgconn.PgError{Code: "22P05"}
+		f := &flights{gate: make(chan error)}
+		g := store.NewGroup(f.carry)
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		outcomes := map[chat.ID]error{}
+		for _, id := range []chat.ID{"first", "a", "b"} {
+			wg.Go(func() {
+				err := g.Do(t.Context(), &store.Call{Chat: id})
+				mu.Lock()
+				defer mu.Unlock()
+				outcomes[id] = err
+			})
+			synctest.Wait()
+		}
+		for _, err := range []error{nil, bad, nil, bad} {
+			f.gate <- err
+			synctest.Wait()
+		}
+		wg.Wait()
+		if outcomes["first"] != nil || outcomes["a"] != nil || !errors.Is(outcomes["b"], bad) {
+			t.Errorf("outcomes %v, want only b to fail", outcomes)
+		}
+	})
+}
+
+func TestACallWhoseContextEndsLeavesTheOthersAlone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &flights{gate: make(chan error)}
+		g := store.NewGroup(f.carry)
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() { _ = g.Do(t.Context(), &store.Call{Chat: "first"}) })
+		synctest.Wait()
+		wg.Go(func() {
+			if err := g.Do(ctx, &store.Call{Chat: "gone"}); !errors.Is(err, context.Canceled) {
+				t.Errorf("got %v, want that the context was cancelled", err)
+			}
+		})
+		synctest.Wait()
+		wg.Go(func() {
+			if err := g.Do(t.Context(), &store.Call{Chat: "stays"}); err != nil {
+				t.Error(err)
+			}
+		})
+		synctest.Wait()
+		cancel()
+		synctest.Wait()
+		f.gate <- nil
+		synctest.Wait()
+		f.gate <- nil
+		wg.Wait()
+		if !slices.Equal(f.all[1], []string{"stays"}) {
+			t.Errorf("flights %v, want the call that stayed alone in the second", f.all)
+		}
+	})
+}
+
+func TestALeaderWhoseContextEndsStillCarriesTheOthers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		gate := make(chan struct{})
+		g := store.NewGroup(func(ctx context.Context, _ []*store.Call) error {
+			<-gate
+			return ctx.Err()
+		})
+		var wg sync.WaitGroup
+		wg.Go(func() { _ = g.Do(t.Context(), &store.Call{Chat: "first"}) })
+		synctest.Wait()
+		wg.Go(func() { _ = g.Do(ctx, &store.Call{Chat: "leader"}) })
+		synctest.Wait()
+		wg.Go(func() {
+			if err := g.Do(t.Context(), &store.Call{Chat: "other"}); err != nil {
+				t.Errorf("the other call failed: %v", err)
+			}
+		})
+		synctest.Wait()
+		gate <- struct{}{}
+		synctest.Wait()
+		cancel()
+		synctest.Wait()
+		gate <- struct{}{}
+		wg.Wait()
+	})
+}
