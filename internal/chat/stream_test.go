@@ -39,6 +39,9 @@ func (l *listener) texts() []string {
 	return out
 }
 
+// pass lets the bubble's clock go on.
+func pass(d time.Duration) { <-time.After(d) }
+
 func say(s *stream, words ...string) {
 	for _, w := range words {
 		s.write(Delta{Kind: TextDelta, Text: w})
@@ -54,12 +57,12 @@ func TestAQuietStreamPublishesAtOnceAndABusyOneCoalesces(t *testing.T) {
 		if diff := cmp.Diff([]string{"a"}, l.texts()); diff != "" {
 			t.Fatalf("before the interval: %s", diff)
 		}
-		time.Sleep(DefaultTiming().Coalesce)
+		pass(DefaultTiming().Coalesce)
 		synctest.Wait()
 		if diff := cmp.Diff([]string{"a", "bc"}, l.texts()); diff != "" {
 			t.Fatalf("after the interval: %s", diff)
 		}
-		time.Sleep(time.Second)
+		pass(time.Second)
 		say(s, "d")
 		if diff := cmp.Diff([]string{"a", "bc", "d"}, l.texts()); diff != "" {
 			t.Fatalf("quiet again: %s", diff)
@@ -121,7 +124,7 @@ func TestPartialsAreSavedNoMoreOftenThanTheInterval(t *testing.T) {
 		s := newStream(l, DefaultTiming(), Event{}, 0)
 		for range 100 {
 			say(s, "word ")
-			time.Sleep(100 * time.Millisecond)
+			pass(100 * time.Millisecond)
 		}
 		s.end()
 		if got := len(l.saved); got < 4 || got > 5 {
