@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"strconv"
 	"time"
 
@@ -88,8 +89,8 @@ func (s *Service) Interrupt(ctx context.Context, r InterruptRequest) (ChatReply,
 	if err := CheckID("chat", string(r.Chat)); err != nil {
 		return ChatReply{}, err
 	}
-	if r.Turn < 0 {
-		return ChatReply{}, Errorf(Invalid, "turn", "turn must not be negative")
+	if r.Turn < 0 || r.Turn > math.MaxInt32 {
+		return ChatReply{}, Errorf(Invalid, "turn", "turn must be 0 to %d", math.MaxInt32)
 	}
 	partial := s.partialOfPending(ctx, r.Chat)
 	out, err := observe(s, Interrupt, func() (Outcome, error) { return s.store.Interrupt(ctx, r.Chat, r.Turn, partial) })

@@ -196,9 +196,9 @@ func (t *Transcript) Reset(s Snapshot) []Event {
 		return nil // an older read that was overtaken by events
 	}
 	if t.replaced(c) {
-		old := t.chat
+		out := t.deleted()
 		*t = Transcript{}
-		return append([]Event{{Type: DeletedEvent, Chat: old.ID, Number: old.Number, Turn: old.Turn, Version: old.Version, Epoch: old.Epoch}}, t.Reset(s)...)
+		return append(out, t.Reset(s)...)
 	}
 	t.chat.Number = c.Number
 	var out []Event
@@ -226,6 +226,16 @@ func (t *Transcript) Reset(s Snapshot) []Event {
 	}
 	t.chat, t.known, t.place = c, true, 0
 	return append(out, t.catchUp(s)...)
+}
+
+// deleted tells of the end of the chat, once.
+func (t *Transcript) deleted() []Event {
+	if t.gone {
+		return nil
+	}
+	t.gone = true
+	c := t.chat
+	return []Event{{Type: DeletedEvent, Chat: c.ID, Number: c.Number, Turn: c.Turn, Version: c.Version + 1, Epoch: c.Epoch}}
 }
 
 // catchUp shows what the owner had streamed of the open step and this watcher has not seen.

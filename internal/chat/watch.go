@@ -99,8 +99,8 @@ func (w Watcher) resync(ctx context.Context, id ID, t *Transcript, emit func(Eve
 		var refusal *Error
 		switch {
 		case errors.As(err, &refusal) && refusal.Code == NotFound && t.known:
-			c := t.chat
-			return emitAll([]Event{{Type: DeletedEvent, Chat: id, Number: c.Number, Turn: c.Turn, Version: c.Version + 1, Epoch: c.Epoch}}, emit)
+			_, err := emitAll(t.deleted(), emit)
+			return true, err
 		case errors.As(err, &refusal) && refusal.Code != Unavailable:
 			return true, err
 		case err != nil:
