@@ -201,6 +201,11 @@ func (d *doctor) findings(f store.Findings, t chat.Timing) {
 	} else {
 		d.add("clock", fine, "", "%s apart from the database, a round trip takes %s", skew, f.RoundTrip.Round(10*time.Microsecond))
 	}
+	if f.LastSweep > t.LostAfter {
+		d.add("sweep", failed, "see whether a replica runs and what it logs: nobody looks for chats whose replica died", "the last one was %s ago", f.LastSweep.Round(time.Second))
+	} else {
+		d.add("sweep", fine, "", "the last one was %s ago", f.LastSweep.Round(time.Millisecond))
+	}
 	d.stuck("running without a live owner", f.Unowned, t)
 	d.stuck("pending without a dispatch", f.Undispatched, t)
 	d.load(f)

@@ -22,6 +22,8 @@ type Findings struct {
 	OldestPending time.Duration `json:"oldest_pending"`
 	OldestRunning time.Duration `json:"oldest_running"`
 	LiveWorkers   int           `json:"live_workers"`
+	// LastSweep is how long ago some replica did a sweep.
+	LastSweep time.Duration `json:"last_sweep"`
 	// LastLost is how long ago a worker was declared lost last, zero for never.
 	LastLost time.Duration `json:"last_lost"`
 	// ClockSkew is this host's clock minus the database's, as exact as half the round trip. Only logs suffer from it (I9).
@@ -53,7 +55,8 @@ select
   coalesce(now() - (select min(c.updated_at) from processor.chats c where c.status = 'pending'), '0'),
   coalesce(now() - (select min(c.claimed_at) from processor.chats c where c.status = 'running'), '0'),
   (select count(*) from processor.workers w where w.lost_at is null and w.heartbeat_at > now() - @lost_after::interval),
-  coalesce(now() - (select max(w.lost_at) from processor.workers w), '0')`
+  coalesce(now() - (select max(w.lost_at) from processor.workers w), '0'),
+  now() - (select s.swept_at from processor.sweep s)`
 
 // Doctor reads what the invariants forbid and what a person wants to know before anything else.
 func (s *Store) Doctor(ctx context.Context) (Findings, error) {
@@ -71,7 +74,7 @@ func (s *Store) Doctor(ctx context.Context) (Findings, error) {
 		b.query(agesSQL, args{"lost_after": s.config.Timing.LostAfter}, func(rows pgx.Rows) error {
 			var pending, running, parked int64
 			_, err := pgx.CollectExactlyOneRow(rows, func(row pgx.CollectableRow) (struct{}, error) {
-				return struct{}{}, row.Scan(&pending, &running, &parked, &f.OldestPending, &f.OldestRunning, &f.LiveWorkers, &f.LastLost)
+				return struct{}{}, row.Scan(&pending, &running, &parked, &f.OldestPending, &f.OldestRunning, &f.LiveWorkers, &f.LastLost, &f.LastSweep)
 			})
 			f.Counts = map[chat.Status]int64{chat.Pending: pending, chat.Running: running, chat.Parked: parked}
 			return err

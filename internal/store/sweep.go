@@ -73,8 +73,13 @@ func sweepCall(a args, r *chat.Report) call {
 			r.Stale, err = collect(rows, readStale)
 			return err
 		})
+		b.exec(sweptSQL, nil)
 	}
 }
+
+// sweptSQL leaves word for doctor.
+const sweptSQL = `
+update processor.sweep set swept_at = now()`
 
 // loseSQL looks at the heartbeat again: a worker that has beaten since it was probed is spared. Lost is for ever.
 const loseSQL = `

@@ -8,6 +8,14 @@ create table processor.compatibility (
 );
 insert into processor.compatibility (minimum) values (1);
 
+-- sweep says when a sweep was last done, by any replica: nobody else can tell a deployment in which nothing is to be recovered from one in
+-- which nobody looks.
+create table processor.sweep (
+  single   boolean     primary key default true check (single),
+  swept_at timestamptz not null default now()
+) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+insert into processor.sweep default values;
+
 -- A beat is an update of one of these rows every half second. No index has a column that a beat changes, and half of
 -- each page is left free, so that beats stay on their page (HOT) and vacuum has little to do.
 create table processor.workers (
