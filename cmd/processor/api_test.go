@@ -517,7 +517,7 @@ func fuzzSeeds() []string {
 		`{"chat":"c","parts":[null]}`, `{"chat":"c","text":"\ud800"}`, `{"chat":"c","text":"a","params":{"temperature":1e308,"top_p":-0,"max_tokens":-1}}`,
 		`{"chat":"c","text":"a","model":"a/b","busy":"interrupt","client_id":"x"}`, `{"id":"c2","metadata":{"a":{"b":[1,2.5,1e-9,null,true]}}}`,
 		`{"id":"c3","metadata":{"a":1,"a":2}}`, `{"id":"c4","metadata":null,"message":null}`, `{"CHAT":"c","Text":"case"}`, `{"chat":"c","chat":"d"}`,
-		`{"chat":"c","after":-1}`, `{"chat":"c","after":9223372036854775807,"limit":200}`, `{"limit":1,"cursor":"1"}`,
+		`{"chat":"c","after":-1}`, `{"chat":"c","after":9223372036854775807,"limit":200}`, `{"limit":1,"cursor":"1"}`, `{"cursor":"1y2p0ij32e8e7"}`,
 		`{"chat":"c","turn":2147483647}`, `{"chat":"c","turn":2147483648}`, `{"chat":"c","text":"a","params":{"max_tokens":9223372036854775807}}`}
 	for _, r := range badRequests() {
 		if len(r.request) < 1000 {
