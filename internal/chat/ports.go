@@ -56,7 +56,8 @@ type Runs interface {
 	// Finish writes the last messages of the turn (the last of them ends it) and opens the next turn from the queue, if there is one. A turn that was
 	// asked to stop ends as interrupted, whatever the message says.
 	Finish(ctx context.Context, l Lease, messages []Message) (Outcome, error)
-	// Fail parks the chat with the last messages of the turn; the Error of the last one says why. ErrInterrupted instead, if the turn was asked to stop.
+	// Fail parks the chat with the last messages of the turn; the Error of the last one says why, and after how many
+	// attempts (the row's, if it does not). ErrInterrupted instead, if the turn was asked to stop.
 	Fail(ctx context.Context, l Lease, messages []Message) (Outcome, error)
 	// Yield gives the chat back, uncharged.
 	Yield(ctx context.Context, l Lease) (Outcome, error)

@@ -62,8 +62,10 @@ type Stale struct {
 // Report is what one pass did and found.
 type Report struct {
 	// Held is false when another replica holds the sweep's lock: nothing was done.
-	Held      bool
-	Suspects  []Suspect
+	Held     bool
+	Suspects []Suspect
+	// Oldest is the age of the oldest heartbeat of a worker that is not lost.
+	Oldest    time.Duration
 	Lost      []LostWorker
 	Recovered []Recovered
 	Stale     []Stale
@@ -82,7 +84,7 @@ type Sweeps interface {
 	Dispatched(ctx context.Context, published, present []Number, first, longest time.Duration) error
 	// Anew makes every pending chat due now: the stream is new.
 	Anew(ctx context.Context) error
-	// Prune removes rows of workers lost or silent for a day, and idle chats older than retain (zero: none), at most batch at a time.
-	// It returns the chats removed.
+	// Prune removes rows of workers lost or silent for a day, and chats that were idle for retain (zero: none) and have no queue, at
+	// most batch at a time. It returns the chats removed.
 	Prune(ctx context.Context, retain time.Duration, batch int) ([]ID, error)
 }

@@ -69,7 +69,7 @@ delete from processor.workers w where w.heartbeat_at <= now() - interval '1 day'
 
 const pruneSQL = `
 with old as (
-  select c.number, c.idle_at from processor.chats c where c.idle_at <= now() - @retain::interval
+  select c.number, c.idle_at from processor.chats c where c.idle_at <= now() - @retain::interval and c.queued = 0
   order by c.idle_at, c.number limit @batch::int for update skip locked
 ), gone as (
   delete from processor.chats c using old o where c.number = o.number returning c.id, c.number, o.idle_at

@@ -52,7 +52,7 @@ func Statements() map[string]string {
 		"historySQL": historySQL, "interruptedSQL": interruptedSQL, "landedSQL": landedSQL, "lockRowSQL": lockRowSQL, "lockSQL": lockSQL,
 		"loseSQL": loseSQL, "ownedSQL": ownedSQL, "parkSQL": parkSQL, "pruneSQL": pruneSQL, "recoverSQL": recoverSQL,
 		"registerSQL": registerSQL, "releaseSQL": releaseSQL, "retrySQL": retrySQL, "schemaSQL": schemaSQL, "sendSQL": sendSQL,
-		"snapshotSQL": snapshotSQL, "staleSQL": staleSQL, "suspectsSQL": suspectsSQL, "sweptSQL": sweptSQL, "sweepLockSQL": sweepLockSQL,
+		"snapshotSQL": snapshotSQL, "staleSQL": staleSQL, "agedSQL": agedSQL, "sweptSQL": sweptSQL, "sweepLockSQL": sweepLockSQL,
 		"undispatchedSQL": undispatchedSQL, "unownedListSQL": unownedListSQL, "unownedSQL": unownedSQL, "unregisterSQL": unregisterSQL,
 		"workersSQL": workersSQL, "yieldSQL": yieldSQL,
 	}

@@ -92,7 +92,7 @@ func (s *Store) finishAll(ctx context.Context, calls []*finishCall) error {
 const failSQL = `
 with changed as (
   update processor.chats c set ` + changing + `, status = 'error', worker_id = null, claimed_at = null, retry_at = null, idle_at = now(),
-    last_error = @cause::jsonb || jsonb_build_object('at', now(), 'attempts', c.attempts)
+    last_error = jsonb_build_object('attempts', c.attempts) || @cause::jsonb || jsonb_build_object('at', now())
   from ` + leases + ` where ` + guard + ` and c.interrupt_turn <> c.turn
   returning ` + chatColumns + `
 ), said as (

@@ -5,6 +5,7 @@ import (
 	"context"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -41,7 +42,7 @@ func (s *Store) sweep(ctx context.Context, tx pgx.Tx, p chat.Pass, r *chat.Repor
 		"gone": p.Gone, "suspect_after": p.SuspectAfter, "lost_after": p.LostAfter, "judges_age": p.LostAfter > 0,
 		"redispatch": p.RedispatchAfter, "batch": p.Batch, "park_at": chat.ParkAt, "max_recoveries": chat.MaxRecoveries,
 	}
-	if err := s.once(ctx, tx, sweepCall(a, r)); err != nil {
+	if err := s.once(ctx, tx, sweepCall(p, a, r)); err != nil {
 		return err
 	}
 	slices.SortFunc(r.Recovered, func(x, y chat.Recovered) int { return cmp.Compare(x.Chat.Number, y.Chat.Number) })
@@ -50,7 +51,7 @@ func (s *Store) sweep(ctx context.Context, tx pgx.Tx, p chat.Pass, r *chat.Repor
 }
 
 // sweepCall has the order of a pass: whom it declares lost is recovered from at once.
-func sweepCall(a args, r *chat.Report) call {
+func sweepCall(p chat.Pass, a args, r *chat.Report) call {
 	return func(b *batch) {
 		b.query(loseSQL, a, func(rows pgx.Rows) (err error) {
 			r.Lost, err = collect(rows, pgx.RowToStructByPos[chat.LostWorker])
@@ -65,8 +66,9 @@ func sweepCall(a args, r *chat.Report) call {
 			r.Unowned, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[int])
 			return err
 		})
-		b.query(suspectsSQL, a, func(rows pgx.Rows) (err error) {
-			r.Suspects, err = collect(rows, pgx.RowToStructByPos[chat.Suspect])
+		b.query(agedSQL, nil, func(rows pgx.Rows) error {
+			aged, err := collect(rows, pgx.RowToStructByPos[chat.Suspect])
+			r.Suspects, r.Oldest = suspects(aged, p.SuspectAfter)
 			return err
 		})
 		b.query(staleSQL, a, func(rows pgx.Rows) (err error) {
@@ -132,9 +134,19 @@ func readRecovered(row pgx.CollectableRow) (r chat.Recovered, err error) {
 const unownedSQL = `
 select count(*)` + unowned
 
-const suspectsSQL = `
-select w.id, now() - w.heartbeat_at from processor.workers w
-where w.lost_at is null and w.heartbeat_at <= now() - @suspect_after::interval order by w.id`
+const agedSQL = `
+select w.id, now() - w.heartbeat_at from processor.workers w where w.lost_at is null order by w.id`
+
+// suspects are the workers whose heartbeat is at least so old; oldest is the greatest age of all.
+func suspects(aged []chat.Suspect, after time.Duration) (found []chat.Suspect, oldest time.Duration) {
+	for _, w := range aged {
+		oldest = max(oldest, w.Age)
+		if w.Age >= after {
+			found = append(found, w)
+		}
+	}
+	return found, oldest
+}
 
 const staleSQL = `
 select c.id, c.number, c.step, c.void_epoch, c.attempts, c.recoveries

@@ -14,9 +14,9 @@
 // closed. An answer or a time-out proves nothing, since a frozen process holds its connection. The statement that declares the worker lost
 // looks at the heartbeat again. By default that adds up to
 //
-//	1.25 s age + 0.6 s to the next sweep + 0.2 s between the probes + the passes themselves
+//	1.25 s age + 0.2 s between the probes + the passes themselves
 //
-// after the last beat. The second path is age alone, LostAfter, for hosts that froze or fell off the network. It is only taken by a sweeper
+// after the last beat: a sweep that finds a heartbeat late comes again when it would make a suspect. The second path is age alone, LostAfter, for hosts that froze or fell off the network. It is only taken by a sweeper
 // whose own beats went through all that time: after an outage of Postgres the age of everybody is high.
 //
 // # What follows

@@ -19,6 +19,8 @@ type Sweeper struct {
 
 	// stream is the stream as it was seen last.
 	stream StreamIdentity
+	// oldest is the age of the oldest heartbeat in the last pass, zero if another replica held the lock.
+	oldest time.Duration
 	pruned time.Time
 }
 
@@ -121,14 +123,21 @@ func (s *Sweeper) release(ctx context.Context) error {
 	return nil
 }
 
+// pause is SweepEvery, jittered. When a heartbeat is late already, it ends when that one would make a suspect: half a beat is a lot of the
+// time in which a killed replica's chats are answered again.
 func (s *Sweeper) pause() time.Duration {
-	every := s.config.Timing.SweepEvery
-	return every - every/5 + rand.N(2*every/5+1)
+	t := s.config.Timing
+	wait := t.SweepEvery - t.SweepEvery/5 + rand.N(2*t.SweepEvery/5+1)
+	if due := t.SuspectAfter - s.oldest; due > 0 && s.oldest > t.Heartbeat*3/2 {
+		wait = min(wait, due+time.Millisecond)
+	}
+	return wait
 }
 
 // RunOnce is one sweep: passes until nothing is left to recover, and the dispatches that follow from them.
 func (s *Sweeper) RunOnce(ctx context.Context) error {
 	report, err := s.passes(ctx, nil)
+	s.oldest = report.Oldest
 	if err != nil || !report.Held {
 		return err
 	}

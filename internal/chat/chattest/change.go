@@ -32,9 +32,7 @@ func (c *change) rest(s chat.Status) {
 }
 
 // anew gives the turn its budgets back.
-func (c *change) anew() {
-	c.chat.Attempts, c.chat.RetryAt, c.chat.Takeovers, c.chat.Recoveries, c.chat.InterruptTurn = 0, nil, 0, 0, 0
-}
+func (c *change) anew() { c.m.Rules.Anew(&c.chat) }
 
 // turn opens the next turn with a user message.
 func (c *change) turn(m chat.Message) chat.Message {
@@ -58,7 +56,9 @@ func (c *change) pop() {
 	head := c.queue[0]
 	c.queue = c.queue[1:]
 	c.chat.Queued = len(c.queue)
-	c.turn(head)
+	if c.m.Rules.Inserted(head) {
+		c.turn(head)
+	}
 }
 
 // full refuses what would leave more than the limit in the queue.
@@ -85,7 +85,10 @@ func (c *change) closed(last chat.Message) []chat.Message {
 
 // park ends the turn with an error; the step is not counted, so that a retry writes the same one.
 func (c *change) park(e chat.TurnError) {
-	e.At, e.Attempts = c.now, c.chat.Attempts
+	e.At = c.now
+	if e.Attempts == 0 {
+		e.Attempts = c.chat.Attempts
+	}
 	c.rest(chat.Parked)
 	c.chat.LastError = &e
 }

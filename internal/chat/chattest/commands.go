@@ -72,7 +72,7 @@ func (m *Memory) Send(_ context.Context, n chat.NewMessage, partial *chat.Partia
 // accepted finds a message by the sender's id, in history or in the queue.
 func (c *change) accepted(clientID string) (chat.Message, bool) {
 	for _, list := range [][]chat.Message{c.messages, c.queue} {
-		if i := slices.IndexFunc(list, func(m chat.Message) bool { return m.ClientID == clientID }); i >= 0 {
+		if i := slices.IndexFunc(list, func(m chat.Message) bool { return c.m.Rules.Accepted(clientID, m) }); i >= 0 {
 			return list[i], true
 		}
 	}

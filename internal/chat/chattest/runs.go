@@ -17,7 +17,7 @@ func (m *Memory) Claim(_ context.Context, id chat.ID, worker chat.WorkerID, susp
 	if err != nil {
 		return chat.Claimed{}, refuse(chat.ErrNothingToDo, chat.Claim, chat.Gone)
 	}
-	if chat.Claim.Check(c.from) != nil {
+	if !m.Rules.Claimable(c.from) {
 		return chat.Claimed{}, refuse(chat.ErrNothingToDo, chat.Claim, c.from)
 	}
 	if w, ok := m.workers[worker]; !ok || !m.Rules.Entitled(*w) {
@@ -27,7 +27,7 @@ func (m *Memory) Claim(_ context.Context, id chat.ID, worker chat.WorkerID, susp
 		return chat.Claimed{}, fmt.Errorf("claim of %s: %w", id, chat.ErrSuspect)
 	}
 	c.chat.Status, c.chat.Worker, c.chat.ClaimedAt = chat.Running, &worker, &c.now
-	c.chat.Epoch++
+	m.Rules.Claimed(&c.chat)
 	c.dispatch.At = nil
 	return chat.Claimed{Chat: c.put(chat.Claim).Chat, History: c.history(b)}, nil
 }

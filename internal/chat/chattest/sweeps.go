@@ -19,7 +19,7 @@ func (m *Memory) Sweep(_ context.Context, p chat.Pass) (chat.Report, error) {
 	r := chat.Report{Held: true}
 	r.Lost = m.judge(p)
 	r.Recovered, r.Unowned = m.recover(p)
-	r.Suspects = m.suspects(p.SuspectAfter)
+	r.Suspects, r.Oldest = m.suspects(p.SuspectAfter)
 	r.Stale = m.stale(p.Batch)
 	r.More = len(r.Recovered) == p.Batch || len(r.Stale) == p.Batch
 	return r, nil
@@ -56,19 +56,28 @@ func verdict(p chat.Pass, id chat.WorkerID, age time.Duration) chat.LostCause {
 // recover takes chats from lost owners, and counts those that it leaves.
 func (m *Memory) recover(p chat.Pass) (all []chat.Recovered, left int) {
 	for _, r := range m.byNumber() {
-		if r.chat.Status != chat.Running {
+		if !m.Rules.Recoverable(r.chat.Status) {
 			continue
 		}
-		cause, draining := m.ownerLost(*r.chat.Worker)
+		owner := ownerOf(r.chat)
+		cause, draining := m.ownerLost(owner)
 		switch {
 		case cause == "":
 		case len(all) == p.Batch:
 			left++
 		default:
-			all = append(all, m.takeOver(r, cause, draining, p.RedispatchAfter))
+			all = append(all, m.takeOver(r, owner, cause, draining, p.RedispatchAfter))
 		}
 	}
 	return all, left
+}
+
+// ownerOf is the row's owner; none if a broken rule recovers what has none.
+func ownerOf(c chat.Chat) chat.WorkerID {
+	if c.Worker == nil {
+		return ""
+	}
+	return *c.Worker
 }
 
 // ownerLost says why a worker no longer owns what it runs, or nothing.
@@ -80,11 +89,10 @@ func (m *Memory) ownerLost(id chat.WorkerID) (cause chat.LostCause, draining boo
 	return w.LostCause, w.Draining
 }
 
-func (m *Memory) takeOver(r *record, cause chat.LostCause, draining bool, wait time.Duration) chat.Recovered {
+func (m *Memory) takeOver(r *record, owner chat.WorkerID, cause chat.LostCause, draining bool, wait time.Duration) chat.Recovered {
 	c := m.open(r)
-	rec := chat.Recovered{Worker: *c.chat.Worker, Cause: cause, Charged: m.Rules.Charged(cause, draining)}
-	c.chat.Epoch++
-	c.chat.Recoveries++
+	rec := chat.Recovered{Worker: owner, Cause: cause, Charged: m.Rules.Charged(cause, draining)}
+	m.Rules.TakeOver(&c.chat)
 	if rec.Charged {
 		c.chat.Takeovers++
 	}
@@ -100,15 +108,18 @@ func (m *Memory) takeOver(r *record, cause chat.LostCause, draining bool, wait t
 	return rec
 }
 
-func (m *Memory) suspects(after time.Duration) []chat.Suspect {
-	var all []chat.Suspect
+func (m *Memory) suspects(after time.Duration) (all []chat.Suspect, oldest time.Duration) {
 	for _, id := range slices.Sorted(maps.Keys(m.workers)) {
 		w := m.workers[id]
-		if age := m.now().Sub(w.HeartbeatAt); w.LostAt == nil && age >= after {
+		if w.LostAt != nil {
+			continue
+		}
+		age := m.now().Sub(w.HeartbeatAt)
+		if oldest = max(oldest, age); age >= after {
 			all = append(all, chat.Suspect{ID: id, Age: age})
 		}
 	}
-	return all
+	return all, oldest
 }
 
 // stale lists pending chats that are due, the longest overdue first.
@@ -186,7 +197,7 @@ func (m *Memory) Prune(_ context.Context, retain time.Duration, batch int) ([]ch
 	maps.DeleteFunc(m.workers, func(_ chat.WorkerID, w *WorkerRow) bool { return now.Sub(w.HeartbeatAt) >= day })
 	old := slices.DeleteFunc(m.byNumber(), func(r *record) bool {
 		idle := r.chat.Status == chat.Waiting || r.chat.Status == chat.Parked
-		return !idle || retain <= 0 || now.Sub(r.chat.UpdatedAt) < retain
+		return !idle || r.chat.Queued > 0 || retain <= 0 || now.Sub(r.chat.UpdatedAt) < retain
 	})
 	slices.SortStableFunc(old, func(a, b *record) int { return a.chat.UpdatedAt.Compare(b.chat.UpdatedAt) })
 	var removed []chat.ID
