@@ -25,6 +25,7 @@ type CLI struct {
 	Migrate MigrateCmd `cmd:"" help:"Bring the database's schema up to date."`
 	Doctor  DoctorCmd  `cmd:"" help:"Examine a deployment, and say what is wrong and what to do."`
 	Health  HealthCmd  `cmd:"" help:"Ask a replica on this machine whether it takes work; for health checks."`
+	Bench   BenchCmd   `cmd:"" help:"Measure this machine, or a deployment."`
 
 	Send      SendCmd      `cmd:"" help:"Send a message and print its answer."`
 	Ls        LsCmd        `cmd:"" help:"List chats."`
