@@ -1,26 +1,17 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"maps"
-	"net/http"
 	"net/url"
-	"os"
-	"os/exec"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 
 	"processor/internal/bus"
@@ -75,169 +66,12 @@ func (d *deployment) must(err error) {
 	}
 }
 
-// process is one replica.
-type process struct {
-	d    *deployment
-	name string
-	http string // the address of its HTTP server, if it has one
-	// replaced says that respawn has started a successor.
-	replaced bool
-	cmd      *exec.Cmd
-	log      *logBuffer
-	done     chan struct{}
-	err      error
-}
-
-// start starts a replica and waits until it is registered.
-func (d *deployment) start(name string, flags ...string) *process {
-	d.t.Helper()
-	p := d.launch(name, nil, flags...)
-	d.await("replica "+name+" registers", func() bool { return p.worker() != nil })
-	return p
-}
-
-// startHTTP is start for a replica that serves readiness and metrics.
-func (d *deployment) startHTTP(name string, flags ...string) *process {
-	d.t.Helper()
-	port, err := local.FreePort()
-	d.must(err)
-	address := fmt.Sprintf("127.0.0.1:%d", port)
-	p := d.start(name, append([]string{"--http", address}, flags...)...)
-	p.http = address
-	return p
-}
-
-// launch starts a replica with changes to its environment. Its log shows if the test fails.
-func (d *deployment) launch(name string, env map[string]string, flags ...string) *process {
-	d.t.Helper()
-	self, err := os.Executable()
-	d.must(err)
-	p := &process{d: d, name: name, log: &logBuffer{}, done: make(chan struct{})}
-	p.cmd = exec.Command(self, append([]string{"run", "--name", name}, flags...)...)
-	variables := map[string]string{
-		asProcessor: "1", "PROCESSOR_NATS_URL": d.nats.URL(), "PROCESSOR_DATABASE_URL": d.database, "PROCESSOR_MODEL": "openai/test",
-		"PROCESSOR_DRAIN_TIMEOUT": "5s", "OPENAI_API_KEY": "key", "OPENAI_BASE_URL": d.provider.OpenAIURL(),
-		"ANTHROPIC_API_KEY": "key", "ANTHROPIC_BASE_URL": d.provider.AnthropicURL(), "PATH": os.Getenv("PATH"), "HOME": d.t.TempDir(),
-	}
-	maps.Copy(variables, env)
-	for k, v := range variables {
-		p.cmd.Env = append(p.cmd.Env, k+"="+v)
-	}
-	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
-	d.must(p.cmd.Start())
-	go func() { p.err = p.cmd.Wait(); close(p.done) }()
-	d.replicas = append(d.replicas, p)
-	d.t.Cleanup(func() {
-		p.kill()
-		if strings.Contains(p.log.String(), "DATA RACE") {
-			d.t.Errorf("replica %s has a data race", name)
-		}
-		if d.t.Failed() {
-			d.t.Logf("log of replica %s:\n%s", name, p.log)
-		}
-	})
-	return p
-}
-
-// worker is the replica as the API shows it, nil while it is not registered.
-func (p *process) worker() *chat.Worker {
-	for _, w := range p.d.workers() {
-		if w.Name == p.name && w.PID == p.cmd.Process.Pid && w.Status != chat.WorkerLost {
-			return &w
-		}
-	}
-	return nil
-}
-
 func (d *deployment) workers() []chat.Worker {
 	workers, err := d.store.Workers(d.ctx)
 	if err != nil {
 		return nil
 	}
 	return workers
-}
-
-// kill is kill -9; it waits until the process is gone. pause and resume are SIGSTOP and SIGCONT, drain is SIGTERM.
-func (p *process) kill() {
-	kill(p.cmd.Process.Pid)
-	<-p.done
-}
-
-func (p *process) pause()  { p.signal(syscall.SIGSTOP) }
-func (p *process) resume() { p.signal(syscall.SIGCONT) }
-func (p *process) drain()  { p.signal(syscall.SIGTERM) }
-
-func (p *process) signal(s syscall.Signal) {
-	p.d.t.Helper()
-	p.d.must(p.cmd.Process.Signal(s))
-}
-
-func kill(pid int) { _ = syscall.Kill(pid, syscall.SIGKILL) }
-
-// exited waits for the end of the process and returns its exit code.
-func (p *process) exited() int {
-	p.d.t.Helper()
-	select {
-	case <-p.done:
-		return p.cmd.ProcessState.ExitCode()
-	case <-time.After(patience):
-		p.d.t.Fatalf("replica %s does not end", p.name)
-		return 0
-	}
-}
-
-// get asks the replica's HTTP server.
-func (p *process) get(path string) (status int, body string) {
-	p.d.t.Helper()
-	r, err := http.NewRequestWithContext(p.d.ctx, http.MethodGet, "http://"+p.http+path, http.NoBody)
-	p.d.must(err)
-	reply, err := http.DefaultClient.Do(r)
-	p.d.must(err)
-	defer reply.Body.Close()
-	all, err := io.ReadAll(reply.Body)
-	p.d.must(err)
-	return reply.StatusCode, string(all)
-}
-
-// metric is one series of the replica's metrics, named with its labels.
-func (p *process) metric(series string) float64 {
-	p.d.t.Helper()
-	_, body := p.get("/metrics")
-	for line := range strings.Lines(body) {
-		if value, ok := strings.CutPrefix(line, series+" "); ok {
-			v, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
-			p.d.must(err)
-			return v
-		}
-	}
-	p.d.t.Fatalf("replica %s has no metric %s", p.name, series)
-	return 0
-}
-
-// sweeps is how many passes the replica has done.
-func (p *process) sweeps() float64 {
-	p.d.t.Helper()
-	return p.metric(`processor_sweeps_total{result="done"}`)
-}
-
-// says waits until the replica's log has a line with all of words, and returns it.
-func (p *process) says(words ...string) (line string) {
-	p.d.t.Helper()
-	p.d.await("replica "+p.name+" logs "+strings.Join(words, " "), func() bool {
-		line = lineWith(p.log.String(), words...)
-		return line != ""
-	})
-	return line
-}
-
-// lineWith is the first line that has all of words.
-func lineWith(log string, words ...string) string {
-	for line := range strings.Lines(log) {
-		if !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(line, w) }) {
-			return line
-		}
-	}
-	return ""
 }
 
 // await polls a condition of Postgres or of the API; what can signal is waited for by its signal instead.
@@ -476,109 +310,6 @@ func (d *deployment) proxy(server string) (*faultproxy.Proxy, string) {
 	return p, through
 }
 
-// watching follows a chat like any client does, until the test ends.
-type watching struct {
-	d      *deployment
-	mu     sync.Mutex
-	events []chat.Event
-	news   chan struct{}
-}
-
-func (d *deployment) watch(id chat.ID) *watching {
-	d.t.Helper()
-	w := &watching{d: d, news: make(chan struct{}, 1)}
-	ctx, cancel := context.WithCancel(d.ctx)
-	done := make(chan struct{})
-	watcher := chat.Watcher{Feed: feed{d.client}, Compare: chat.DefaultTiming().Compare}
-	go func() {
-		defer close(done)
-		if err := watcher.Watch(ctx, id, 0, w.take); err != nil && ctx.Err() == nil {
-			d.t.Errorf("watching %s: %v", id, err)
-		}
-	}()
-	d.t.Cleanup(func() { cancel(); <-done })
-	w.until("its first snapshot", func(seen []chat.Event) bool { return len(seen) > 0 })
-	return w
-}
-
-func (w *watching) take(e chat.Event) error {
-	w.mu.Lock()
-	w.events = append(w.events, e)
-	w.mu.Unlock()
-	select {
-	case w.news <- struct{}{}:
-	default:
-	}
-	return nil
-}
-
-func (w *watching) seen() []chat.Event {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return slices.Clone(w.events)
-}
-
-// until waits until the events so far fulfil holds, and returns them.
-func (w *watching) until(what string, holds func([]chat.Event) bool) []chat.Event {
-	w.d.t.Helper()
-	deadline := time.After(patience)
-	for {
-		if seen := w.seen(); holds(seen) {
-			return seen
-		}
-		select {
-		case <-w.news:
-		case <-deadline:
-			w.d.t.Fatalf("waited %s in vain for the watcher to see: %s; it saw %s", patience, what, describeEvents(w.seen()))
-		}
-	}
-}
-
-// transcript is what the watcher ends with.
-func transcript(seen []chat.Event) []chat.Message {
-	var all []chat.Message
-	for _, e := range seen {
-		switch e.Type {
-		case chat.MessageEvent:
-			all = append(all, *e.Message)
-		case chat.RemovedEvent:
-			all = slices.DeleteFunc(all, func(m chat.Message) bool { return *m.ID == e.MessageID })
-		case chat.DeletedEvent:
-			all = nil
-		}
-	}
-	return all
-}
-
-func describeEvents(events []chat.Event) string {
-	var b strings.Builder
-	for _, e := range events {
-		fmt.Fprintf(&b, "\n%s epoch %d seq %d %s%s", e.Type, e.Epoch, e.Seq, e.Status, e.Reason)
-		if e.Message != nil {
-			fmt.Fprintf(&b, " %s %s", e.Message.Role, e.Message.Finish)
-		}
-	}
-	return b.String()
-}
-
-// logBuffer is a replica's log.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 // quiet is a logger for what runs inside the test's own process.
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
@@ -589,32 +320,6 @@ func (d *deployment) logs() string {
 		b.WriteString(p.log.String())
 	}
 	return b.String()
-}
-
-// has says whether an event of a type was seen.
-func has(seen []chat.Event, t chat.EventType) bool {
-	return slices.ContainsFunc(seen, func(e chat.Event) bool { return e.Type == t })
-}
-
-// answers are the messages that ended turns.
-func answers(seen []chat.Event) []chat.Message {
-	var out []chat.Message
-	for _, e := range seen {
-		if e.Type == chat.MessageEvent && e.Message.Ends() {
-			out = append(out, *e.Message)
-		}
-	}
-	return out
-}
-
-// rests says whether the last status that was seen is one in which nobody has to act.
-func rests(seen []chat.Event) bool {
-	for _, e := range slices.Backward(seen) {
-		if e.Type == chat.StatusEvent {
-			return e.Status == chat.Waiting || e.Status == chat.Parked
-		}
-	}
-	return false
 }
 
 // interrupt asks by way of the API; turn zero is the current one.
@@ -685,55 +390,6 @@ func counted(n int) string {
 		fmt.Fprintf(&b, "w%d ", i)
 	}
 	return b.String()
-}
-
-// shown is what a screen shows of the step that is not committed.
-func shown(seen []chat.Event) string {
-	var b strings.Builder
-	for _, e := range seen {
-		switch {
-		case e.Type == chat.DeltaEvent:
-			b.WriteString(e.Delta.Text)
-		case e.Type == chat.VoidEvent, e.Type == chat.DeletedEvent, e.Type == chat.MessageEvent && e.Message.Role == chat.Assistant:
-			b.Reset()
-		}
-	}
-	return b.String()
-}
-
-// ends waits until the watcher has seen the chat come to rest with a transcript, and checks it against Postgres.
-func (w *watching) ends(want ...string) {
-	w.d.t.Helper()
-	seen := w.until(fmt.Sprintf("%q", want), func(seen []chat.Event) bool { return rests(seen) && slices.Equal(says(transcript(seen)), want) })
-	w.d.sameTranscript(seen)
-}
-
-// rested waits until the watcher has seen the chat come to rest after its answer to a text, and returns the transcript in short.
-func (w *watching) rested(text string) []string {
-	w.d.t.Helper()
-	seen := w.until("the answer to "+text, func(seen []chat.Event) bool {
-		all := transcript(seen)
-		asked := slices.IndexFunc(all, func(m chat.Message) bool { return m.Role == chat.User && m.Text() == text })
-		return asked >= 0 && all[len(all)-1].Ends() && len(all)-1 > asked && rests(seen)
-	})
-	w.d.sameTranscript(seen)
-	return says(transcript(seen))
-}
-
-// sameTranscript compares what a watcher saw with what Postgres holds (I10): the messages, and that nothing was shown of a step that its
-// message does not have, unless it was declared void.
-func (d *deployment) sameTranscript(seen []chat.Event) {
-	d.t.Helper()
-	if diff := cmp.Diff(says(d.history(seen[0].Chat)), says(transcript(seen))); diff != "" {
-		d.t.Errorf("the watcher ends with another transcript than Postgres (-Postgres +watcher): %s", diff)
-	}
-	for i, e := range seen {
-		if e.Type == chat.MessageEvent && e.Message.Role == chat.Assistant {
-			if before := shown(seen[:i]); !strings.HasPrefix(e.Message.Text(), before) {
-				d.t.Errorf("the watcher was shown %.80q of %.80q", before, e.Message.Text())
-			}
-		}
-	}
 }
 
 // in is the deployment for a subtest: what fails there fails it.
