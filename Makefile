@@ -7,6 +7,7 @@ LDFLAGS := -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 PACKAGES ?= ./...
 COUNT    ?= 20
 FUZZTIME ?= 30s
+DURATION ?= 2m
 
 .PHONY: help
 help: ## show this
@@ -42,6 +43,10 @@ fuzz: ## every fuzz test for a while (FUZZTIME=30s)
 	  grep -oE '^func Fuzz\w*' "$$file" | while read -r _ name; do \
 	    (set -x; go test -run='^$$' -fuzz="^$$name\$$" -fuzztime=$(FUZZTIME) "./$$(dirname "$$file")") || exit 1; \
 	  done || exit 1; done
+
+.PHONY: chaos
+chaos: install ## everything that can go wrong, at once, then the checker (DURATION=2m SEED=1)
+	CHAOS_DURATION=$(DURATION) CHAOS_SEED=$(SEED) go test -race -run='^TestChaos' -count=1 -timeout=0 -v ./cmd/processor
 
 .PHONY: bench
 bench: bin/processor install ## measure this machine (ARGS are those of processor bench)
