@@ -71,6 +71,7 @@ func BenchmarkTurnsOfManyChats(b *testing.B) {
 }
 
 func manyTurns(b *testing.B, s *store.Store) {
+	b.Helper()
 	const many = 512
 	ids := chats(b, s, many)
 	var n, next atomic.Int64
