@@ -92,6 +92,7 @@ type Bus struct {
 	closed  chan struct{}
 	counts  counters
 	feeds   feeds
+	stuck   stuck
 	buffers sync.Pool
 
 	ensuring sync.Mutex

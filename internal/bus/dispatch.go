@@ -3,6 +3,7 @@ package bus
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -31,10 +32,49 @@ func (b *Bus) Dispatch(ctx context.Context, id chat.ID, begun bool) error {
 			err = b.dispatch(ctx, id, begun)
 		}
 	}
+	if b.stuck.since(err) >= brokenAfter && b.Connected() {
+		b.remake(ctx)
+	}
 	if err != nil {
 		return b.failed("dispatch chat "+string(id), err)
 	}
 	return nil
+}
+
+// brokenAfter is how long every dispatch must have gone unanswered before the stream is taken for broken.
+const brokenAfter = 10 * time.Second
+
+// stuck tells since when the stream that is there acknowledges nothing.
+type stuck struct {
+	mu   sync.Mutex
+	from time.Time
+}
+
+// since takes the outcome of a dispatch, and is how long there have been none but time-outs.
+func (s *stuck) since(err error) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case !errors.Is(err, context.DeadlineExceeded):
+		s.from = time.Time{}
+		return 0
+	case s.from.IsZero():
+		s.from = time.Now()
+	}
+	return time.Since(s.from)
+}
+
+// remake deletes a stream that takes messages and acknowledges none, as one does that has lost its folder. Nothing is lost with it (I1):
+// it is made again when it is next found missing, and the sweeper dispatches what waits.
+func (b *Bus) remake(ctx context.Context) {
+	ctx, cancel := b.within(context.WithoutCancel(ctx), requestTimeout)
+	defer cancel()
+	b.logger.Error("the stream acknowledges nothing, making it again", "name", ChatsStream, "elapsed", brokenAfter)
+	if err := b.js.DeleteStream(ctx, ChatsStream); err != nil && !gone(err) {
+		b.logger.Error("the broken stream can't be deleted", "name", ChatsStream, "err", err)
+		return
+	}
+	b.stuck.since(nil)
 }
 
 func (b *Bus) dispatch(ctx context.Context, id chat.ID, begun bool) error {

@@ -15,7 +15,7 @@ import (
 var (
 	workerPublishes = []string{
 		"chats.dispatch.*", "chats.resume.*", "chats.partial.*", "chats.events.*", "chats.control.*",
-		"$JS.API.STREAM.INFO.*", "$JS.API.STREAM.CREATE.*", "$JS.API.STREAM.UPDATE.*", "$JS.API.STREAM.PURGE.*",
+		"$JS.API.STREAM.INFO.*", "$JS.API.STREAM.CREATE.*", "$JS.API.STREAM.UPDATE.*", "$JS.API.STREAM.DELETE.*", "$JS.API.STREAM.PURGE.*",
 		"$JS.API.STREAM.MSG.GET.CHATS", "$JS.API.DIRECT.GET.CHAT_PARTIALS.>",
 		"$JS.API.CONSUMER.INFO.CHATS.*", "$JS.API.CONSUMER.CREATE.CHATS.>", "$JS.API.CONSUMER.MSG.NEXT.CHATS.*",
 		"$JS.ACK.CHATS.>", "_INBOX.>",

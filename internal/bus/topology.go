@@ -33,7 +33,13 @@ const (
 	topologyKey = "processor-topology"
 )
 
-const ensureTimeout = 5 * time.Second
+const (
+	ensureTimeout = 5 * time.Second
+	// settle is how long a stream that was there stays missing before it is made again: the server answers before it has removed
+	// the old one's files, and a new one made meanwhile loses its folder or inherits the old consumers' positions (nats-server
+	// 2.15.2).
+	settle = 300 * time.Millisecond
+)
 
 // streamPlan is one stream as this build wants it, with its consumers.
 type streamPlan struct {
@@ -106,13 +112,7 @@ func (b *Bus) repair(ctx context.Context, seen time.Time) error {
 func (b *Bus) ensureStream(ctx context.Context, want jetstream.StreamConfig) error {
 	s, err := b.js.Stream(ctx, want.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		s, err = b.js.CreateStream(ctx, want)
-		if err == nil {
-			b.made(want.Name)
-		}
-		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another replica was faster, with other settings
-			s, err = b.js.Stream(ctx, want.Name)
-		}
+		s, err = b.makeStream(ctx, want)
 	}
 	if err != nil {
 		return err
@@ -122,6 +122,27 @@ func (b *Bus) ensureStream(ctx context.Context, want jetstream.StreamConfig) err
 		_, err := b.js.UpdateStream(ctx, want)
 		return err
 	})
+}
+
+// makeStream makes a stream that numbers its messages from the clock: above those of every stream that was there before, so that a
+// position that outlived the old one, in the server or in a consumer, is never ahead of the new one.
+func (b *Bus) makeStream(ctx context.Context, want jetstream.StreamConfig) (jetstream.Stream, error) {
+	if !b.ensured.IsZero() {
+		select {
+		case <-time.After(settle):
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+	want.FirstSeq = uint64(time.Now().UnixMicro())
+	s, err := b.js.CreateStream(ctx, want)
+	if err == nil {
+		b.made(want.Name)
+	}
+	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another replica was faster
+		return b.js.Stream(ctx, want.Name)
+	}
+	return s, err
 }
 
 func (b *Bus) ensureConsumer(ctx context.Context, stream string, want jetstream.ConsumerConfig) error {

@@ -147,3 +147,54 @@ func TestVerifyNamesWhatIsWrong(t *testing.T) {
 		t.Errorf("without a server: %v", found)
 	}
 }
+
+func TestAStreamMadeAgainIsAheadOfTheOldOne(t *testing.T) {
+	t.Parallel()
+	k := setup(t)
+	last := uint64(0)
+	for range 3 {
+		if err := k.bus.Dispatch(t.Context(), "c", false); err != nil {
+			t.Fatal(err)
+		}
+		s, err := k.js.Stream(t.Context(), bus.ChatsStream)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first := s.CachedInfo().State.FirstSeq; first <= last {
+			t.Fatalf("the stream begins at %d, the one before had reached %d", first, last)
+		}
+		last = s.CachedInfo().State.LastSeq
+		if err := k.js.DeleteStream(t.Context(), bus.ChatsStream); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestAStreamThatAcknowledgesNothingIsMadeAgain(t *testing.T) {
+	t.Parallel()
+	k := setup(t)
+	before, err := k.bus.Stream(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A stream without acks is what a caller sees of one that has lost its files.
+	s, err := k.js.Stream(t.Context(), bus.ChatsStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	deaf := s.CachedInfo().Config
+	deaf.NoAck = true
+	if _, err := k.js.UpdateStream(t.Context(), deaf); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(2 * patience)
+	for k.bus.Dispatch(t.Context(), "c", false) != nil {
+		if time.Now().After(deadline) {
+			t.Fatal("the stream was never made again")
+		}
+	}
+	after, err := k.bus.Stream(t.Context())
+	if err != nil || !after.Created.After(before.Created) {
+		t.Fatalf("the stream of %s is still that of %s: %v", after.Created, before.Created, err)
+	}
+}

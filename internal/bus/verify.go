@@ -72,10 +72,24 @@ func (b *Bus) verifyStream(ctx context.Context, p streamPlan) []Problem {
 			found = append(found, b.unseen("consumer "+want.Durable, err))
 			continue
 		}
-		got := c.CachedInfo().Config
-		found = append(found, differ("consumer "+want.Durable, got.Metadata, consumerDiff(want, got))...)
+		info := c.CachedInfo()
+		found = append(found, differ("consumer "+want.Durable, info.Config.Metadata, consumerDiff(want, info.Config))...)
+		found = append(found, verifyPosition(ctx, s, info)...)
 	}
 	return found
+}
+
+// verifyPosition finds a consumer that has outlived its stream and waits for numbers that the new one is far from. The stream is looked at
+// after the consumer, so that a healthy one is never behind.
+func verifyPosition(ctx context.Context, s jetstream.Stream, c *jetstream.ConsumerInfo) []Problem {
+	info, err := s.Info(ctx)
+	if err != nil || c.Delivered.Stream <= info.State.LastSeq {
+		return nil // a stream that can't be read was named already
+	}
+	return []Problem{{
+		fmt.Sprintf("consumer %s is at %d, ahead of its stream at %d: it delivers nothing", c.Name, c.Delivered.Stream, info.State.LastSeq),
+		"delete the stream " + info.Config.Name + ": it is made again, and nothing is lost",
+	}}
 }
 
 func (b *Bus) unseen(what string, err error) Problem {
