@@ -22,6 +22,7 @@ type BenchCmd struct {
 	Recovery   BenchRecoveryCmd   `cmd:"" help:"From the kill of a replica to the next model call of each of its chats."`
 	Handoff    BenchHandoffCmd    `cmd:"" help:"The same from a SIGTERM, without time to drain."`
 	Stream     BenchStreamCmd     `cmd:"" help:"What relaying adds to the delay of a token."`
+	Compare    BenchCompareCmd    `cmd:"" help:"Dispatch and throughput beside the same job built on River."`
 
 	Provider BenchProviderCmd `cmd:"" hidden:"" help:"The model provider of a benchmark."`
 	NATS     BenchNATSCmd     `cmd:"" name:"nats" hidden:"" help:"The NATS of a benchmark."`

@@ -30,7 +30,9 @@ func (c *BenchProviderCmd) Run(ctx context.Context, std *Streams) error {
 	p := llmtest.NewProvider()
 	p.Keep = -1
 	p.Answer = func(c llmtest.Call) []llmtest.Step {
-		log.add(called{marked(c.Text, "n"), c.At})
+		if strings.Contains(c.Text, "#n=") {
+			log.add(called{marked(c.Text, "n"), c.At})
+		}
 		return []llmtest.Step{talk(c.Text)}
 	}
 	mux := http.NewServeMux()

@@ -145,11 +145,11 @@ func (b *benchReport) plot(path string) error {
 func (b *benchReport) table(w io.Writer) {
 	fmt.Fprintf(w, "%s: %s\n\n", b.Bench, b.About)
 	if len(b.Latencies) > 0 {
-		fmt.Fprintf(w, "  %-24s %9s %9s %9s %9s %9s\n", "", "n", "p50", "p95", "p99", "max")
+		fmt.Fprintf(w, "  %-26s %9s %9s %9s %9s %9s\n", "", "n", "p50", "p95", "p99", "max")
 	}
 	for _, l := range b.Latencies {
 		s := l.samples.Summary()
-		fmt.Fprintf(w, "  %-24s %9d %9s %9s %9s %9s\n", l.Name, s.N, measure.Short(s.P50), measure.Short(s.P95), measure.Short(s.P99), measure.Short(s.Max))
+		fmt.Fprintf(w, "  %-26s %9d %9s %9s %9s %9s\n", l.Name, s.N, measure.Short(s.P50), measure.Short(s.P95), measure.Short(s.P99), measure.Short(s.Max))
 	}
 	if len(b.Latencies) > 0 {
 		fmt.Fprintln(w)

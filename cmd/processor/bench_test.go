@@ -242,3 +242,11 @@ func TestMarksAreFoundInATextsWords(t *testing.T) {
 		}
 	}
 }
+
+// TestBenchComparesNothingElsewhere runs where there is no source tree. What compare measures is tested in bench/river.
+func TestBenchComparesNothingElsewhere(t *testing.T) {
+	t.Parallel()
+	if _, code := bench(t, "compare"); code != 1 {
+		t.Errorf("exit code %d", code)
+	}
+}
