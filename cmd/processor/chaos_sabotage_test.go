@@ -1,0 +1,78 @@
+package main
+
+import (
+	"slices"
+	"testing"
+	"time"
+)
+
+// sabotage breaks one rule on purpose: a trigger of the run's own database spoils what the store writes.
+type sabotage struct {
+	name string
+	sql  string
+	plan plan
+	// rule is the one that the checker must find broken, quiet how long it takes to be sure.
+	rule  string
+	quiet time.Duration
+}
+
+func sabotages() []sabotage {
+	deploys := plan{
+		{At: 1500 * time.Millisecond, Kind: endReplica, Target: "a"}, {At: 3 * time.Second, Kind: endReplica, Target: "b"},
+		{At: 4500 * time.Millisecond, Kind: endReplica, Target: "c"}, {At: 5 * time.Second, Kind: killReplica, Target: "a", For: 100 * time.Millisecond},
+	}
+	blackout := plan{
+		{At: 2 * time.Second, Kind: haltNATS, Target: "nats", For: 5 * time.Second}, {At: 2100 * time.Millisecond, Kind: endReplica, Target: "a"},
+		{At: 2200 * time.Millisecond, Kind: endReplica, Target: "b"}, {At: 2300 * time.Millisecond, Kind: endReplica, Target: "c"},
+	}
+	return []sabotage{
+		{
+			// The guard compares epochs that never differ: it is as good as if it ignored them.
+			"epochs do not rise",
+			spoil("update", "chats", "new.epoch := case when old.epoch > 0 then old.epoch else new.epoch end; new.void_epoch := 0;"),
+			deploys, rules()[5].name, 3 * time.Second,
+		},
+		{
+			"a wake that was lost is never repaired",
+			spoil("update", "chats", "if new.status = 'pending' then new.dispatch_at := now() + interval '1 hour'; end if;"),
+			blackout, rules()[3].name, 20 * time.Second,
+		},
+		{
+			"deploys are charged",
+			spoil("update", "chats", `if old.status = 'running' and new.status = 'pending' then
+				new.takeovers := old.takeovers + 1; new.recoveries := old.recoveries + 1; end if;`),
+			deploys, rules()[9].name, 3 * time.Second,
+		},
+		{
+			"some messages lose their name",
+			spoil("insert", "messages", "if new.client_id like '%3' then new.client_id := new.client_id || '?'; end if;"),
+			nil, rules()[0].name, 3 * time.Second,
+		},
+	}
+}
+
+// spoil makes a trigger that changes rows before they are written.
+func spoil(event, table, change string) string {
+	return `create function chaos.spoil() returns trigger language plpgsql as $$ begin ` + change + ` return new; end $$;
+		create trigger spoil before ` + event + ` on processor.` + table + ` for each row execute function chaos.spoil();`
+}
+
+// TestChaosIsSeen lets the checker judge runs in which a rule is broken. It tries them all in `make chaos`, and the first, which the rest hangs on,
+// in every test.
+func TestChaosIsSeen(t *testing.T) {
+	t.Parallel()
+	broken := sabotages()
+	if _, chosen := chosenChaos(t); !chosen {
+		broken = broken[:1]
+	}
+	for _, s := range broken { //nolint:paralleltest // one after another: each has three replicas and two servers
+		t.Run(s.name, func(t *testing.T) {
+			c := chaos{seed: 1, length: 6 * time.Second, size: crowdSize{senders: 4}, plan: s.plan, sabotage: s.sql, quiet: s.quiet}
+			found := verdict(c.run(t))
+			if !slices.ContainsFunc(found, func(v violation) bool { return v.Rule == s.rule }) {
+				t.Errorf("the checker did not see it; it found %v", found)
+			}
+			t.Logf("%d violations, the first: %v", len(found), found[:min(1, len(found))])
+		})
+	}
+}
