@@ -46,10 +46,10 @@ func (d *dev) suggestions() string {
 	if d.natsURL != "nats://127.0.0.1:4222" {
 		where = " --nats-url " + d.natsURL
 	}
-	lines := fmt.Sprintf("  %s send%s 'Tell me a long story'\n  %s watch%s\n", program, where, program, where)
+	lines := fmt.Sprintf("  %s send%s \"$(seq -s ' ' 400)\"\n  %s watch%s\n", program, where, program, where)
 	for _, r := range d.replicas {
 		if pid, _, _, _ := r.state(); pid != 0 {
-			return lines + fmt.Sprintf("  kill -9 %d        # in mid-answer: the other replica goes on\n", pid)
+			return lines + fmt.Sprintf("  kill -9 %d        # %s in mid-answer; `%s workers` says who answers\n", pid, r.name, program)
 		}
 	}
 	return lines + fmt.Sprintf("  %s ls%s\n", program, where)

@@ -76,7 +76,7 @@ func NewMetrics(reg *prometheus.Registry, from Sources) *Metrics {
 		sweeps:       r.counters("sweeps_total", "Sweeps that this replica tried.", labels{"result", []string{"done", "elsewhere", "failed"}}),
 		sweepSeconds: r.histogram("sweep_seconds", "Time that a sweep took, when this replica held the lock.", fast()),
 		sweepSuccess: r.gauge("sweep_last_success_timestamp_seconds", "When this replica last did a sweep, or saw that another one holds the lock."),
-		lostWorkers:  r.counters("workers_lost_total", "Replicas that this one declared lost.", labels{"cause", lostCauses()}),
+		lostWorkers:  r.counters("workers_lost_total", "Replicas that this one declared lost.", labels{"cause", []string{string(chat.LostGone), string(chat.LostAge)}}),
 		takeovers:    r.counters("takeovers_total", "Chats taken from a lost owner.", labels{"cause", lostCauses()}),
 		recovered:    r.counter("recovered_total", "Chats taken from a lost owner to be answered by another one."),
 		parked:       r.counter("parked_total", "Chats taken from a lost owner and parked, because they cost too many."),

@@ -87,6 +87,7 @@ func (m *Metrics) Swept(r chat.Report, elapsed time.Duration, err error) {
 	m.sweepSuccess.SetToCurrentTime()
 	m.violations.WithLabelValues("unowned").Set(float64(r.Unowned))
 	if !r.Held {
+		m.violations.WithLabelValues("undispatched").Set(0) // whoever sweeps says it
 		m.sweeps.WithLabelValues("elsewhere").Inc()
 		return
 	}
@@ -95,6 +96,7 @@ func (m *Metrics) Swept(r chat.Report, elapsed time.Duration, err error) {
 	for _, w := range r.Lost {
 		m.lostWorkers.WithLabelValues(string(w.Cause)).Inc()
 	}
+	m.transitions.WithLabelValues(string(chat.Recover)).Add(float64(len(r.Recovered)))
 	for _, c := range r.Recovered {
 		m.takeovers.WithLabelValues(string(c.Cause)).Inc()
 		if c.Chat.Status == chat.Parked {

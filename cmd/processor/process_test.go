@@ -36,7 +36,9 @@ type process struct {
 func (d *deployment) start(name string, flags ...string) *process {
 	d.t.Helper()
 	p := d.launch(name, nil, flags...)
-	d.await("replica "+name+" registers", func() bool { return p.worker() != nil })
+	d.await("replica "+name+" registers and serves", func() bool {
+		return p.worker() != nil && d.client.Call(d.ctx, "chats.workers", chat.WorkersRequest{}, nil) == nil
+	})
 	return p
 }
 

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -70,7 +71,7 @@ func newReplica(st *store.Store, b *bus.Bus, s settings) *replica {
 	r.processor.ClaimUnder(r.heartbeat.Current)
 	r.sweeper = sweeper.New(st, sweeperBus{b}, sweeper.Config{
 		Timing: s.timing, Retain: s.retain, Logger: s.logger,
-		MayJudge: r.heartbeat.MayJudge, Self: r.self, Release: st.Release, Hooks: r.metrics.Sweeper(),
+		MayJudge: r.heartbeat.MayJudge, Self: r.self, Release: r.release, Hooks: r.metrics.Sweeper(),
 	})
 	return r
 }
@@ -97,8 +98,7 @@ func (r *replica) Run(ctx context.Context) error {
 	g.Add(r.actor("signal", func() error { return r.awaitSignal(taking, drained, hurry) }), stop)
 	g.Add(r.actor("processor", func() error { defer close(drained); return r.process(taking, hurry) }), stop)
 	g.Add(r.actor("sweeper", func() error { defer serveNoMore(); return r.sweeper.Run(taking, drained) }), stop)
-	g.Add(r.actor("heartbeat", func() error { return r.heartbeat.Run(serving) }), outlive)
-	g.Add(r.actor("api", func() error { return r.serveAPI(serving) }), outlive)
+	g.Add(r.actor("heartbeat, control and api", func() error { return r.heartbeat.Run(serving) }), outlive)
 	g.Add(r.actor("connection", func() error { return r.awaitClosed(serving) }), outlive)
 	if r.settings.http != nil {
 		g.Add(r.actor("http", func() error { return serveHTTP(serving, r.settings.http, opsHandler(r.ready, r.registry)) }), outlive)
@@ -153,16 +153,19 @@ func (r *replica) process(ctx context.Context, hurry <-chan struct{}) error {
 	})
 }
 
-// registered serves the control subject of a new registration before anything can be claimed under it, for as long as the registration lives.
+// registered serves the control subject and the API under a new registration, for as long as that lives.
 func (r *replica) registered(ctx context.Context, id chat.WorkerID) func() {
 	serving, stop := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		if err := r.bus.Serve(serving, id, r.processor); err != nil {
-			r.settings.logger.Error("control not served", "worker", id, "err", err)
-		}
-	}()
+	var served sync.WaitGroup
+	serve := func(name string, service func() error) {
+		served.Go(func() {
+			if err := service(); err != nil {
+				r.settings.logger.Error("not served", "actor", name, "worker", id, "err", err)
+			}
+		})
+	}
+	serve("control", func() error { return r.bus.Serve(serving, id, r.processor) })
+	serve("api", func() error { return r.serveAPI(serving, id) })
 	r.ready.Ready()
 	if r.stopping.Load() { // a shutdown began meanwhile, and has the last word
 		r.unready("shutting down")
@@ -170,7 +173,7 @@ func (r *replica) registered(ctx context.Context, id chat.WorkerID) func() {
 	return func() {
 		r.unready("not registered")
 		stop()
-		<-done
+		served.Wait()
 	}
 }
 
@@ -191,6 +194,24 @@ func (r *replica) awaitClosed(ctx context.Context) error {
 	}
 }
 
+// release yields what the replica still owns. When the runs' own final writes used up their time, the database is away, and what is left of the
+// time that an orchestrator grants is short.
+func (r *replica) release(ctx context.Context, id chat.WorkerID) ([]chat.Outcome, error) {
+	if r.processor.Overtime() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, overtime)
+		defer cancel()
+	}
+	outcomes, err := r.store.Release(ctx, id)
+	for range outcomes {
+		r.metrics.Yielded(chat.CauseShutdown)
+	}
+	return outcomes, err
+}
+
+// overtime bounds the release after the final writes of runs were cut.
+const overtime = time.Second
+
 func (r *replica) self() chat.WorkerID {
 	if reg := r.heartbeat.Current(); reg != nil {
 		return reg.ID
@@ -198,10 +219,11 @@ func (r *replica) self() chat.WorkerID {
 	return ""
 }
 
-func (r *replica) serveAPI(ctx context.Context) error {
+func (r *replica) serveAPI(ctx context.Context, id chat.WorkerID) error {
 	s := r.service
 	return r.bus.ServeAPI(ctx, bus.APIConfig{
-		Version: buildName(), Metadata: map[string]string{"name": r.settings.worker.Name}, Stats: r.stats, Observe: r.metrics.Request,
+		Version: buildName(), Metadata: map[string]string{"worker": string(id), "name": r.settings.worker.Name},
+		Stats: r.stats, Observe: r.metrics.Request,
 		Endpoints: map[string]bus.Endpoint{
 			"create": bus.JSON(s.Create), "send": bus.JSON(s.Send), "get": bus.JSON(s.Get), "messages": bus.JSON(s.Messages),
 			"list": bus.JSON(s.List), "interrupt": bus.JSON(s.Interrupt), "retry": bus.JSON(s.Retry), "delete": bus.JSON(s.Delete),
@@ -219,7 +241,7 @@ func (r *replica) stats() any {
 		Running  int           `json:"running"`
 		Suspects int           `json:"suspects"`
 		Draining bool          `json:"draining"`
-	}{r.self(), slots, running, suspects, r.ready.Err() != nil}
+	}{r.self(), slots, running, suspects, r.stopping.Load()}
 }
 
 // sweeperBus is the bus as the sweeper sees it: adapters don't know each other's types.

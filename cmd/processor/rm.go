@@ -12,6 +12,7 @@ import (
 type RmCmd struct {
 	IDs []chat.ID `arg:"" name:"id" help:"The chats. One that is busy is removed as well: its replica stops."`
 
+	OutputFlags
 	NATSFlags `group:"NATS"`
 }
 
@@ -29,9 +30,19 @@ func (c *RmCmd) Run(ctx context.Context, std *Streams) error {
 			failed = errSaid
 			continue
 		}
-		fmt.Fprintln(std.Out, "removed", id)
+		if err := c.say(std, id); err != nil {
+			return err
+		}
 	}
 	return failed
+}
+
+func (c *RmCmd) say(std *Streams, id chat.ID) error {
+	if c.JSON {
+		return printJSON(std.Out, map[string]chat.ID{"removed": id})
+	}
+	_, err := fmt.Fprintln(std.Out, "removed", id)
+	return err
 }
 
 func remove(ctx context.Context, b *bus.Bus, id chat.ID) error {

@@ -26,7 +26,7 @@ const (
 	apiSubject = "chats."
 	// requestDeadline bounds one request of the API, serveGrace those under way when the service ends.
 	requestDeadline = 10 * time.Second
-	serveGrace      = 5 * time.Second
+	serveGrace      = 2 * time.Second
 	defaultLimit    = 256
 )
 
@@ -61,7 +61,7 @@ type api struct {
 	active sync.WaitGroup
 }
 
-// ServeAPI serves the micro service until ctx ends. Then it takes no more requests, finishes those under way for at most 5 s, and
+// ServeAPI serves the micro service until ctx ends. Then it takes no more requests, finishes those under way for at most 2 s, and
 // returns. Requests run concurrently, each with a deadline of 10 s.
 func (b *Bus) ServeAPI(ctx context.Context, config APIConfig) error {
 	if config.Limit <= 0 {

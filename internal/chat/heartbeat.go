@@ -230,7 +230,8 @@ func (h *Heartbeat) good(reg *Registration, sent time.Time) {
 }
 
 func (h *Heartbeat) unregister(ctx context.Context, reg *Registration) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), h.config.Timing.Finalize)
+	// A row that stays is forgotten later, so that it is not worth a long wait.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), min(h.config.Timing.Finalize, 2*time.Second))
 	defer cancel()
 	return h.store.Unregister(ctx, reg.ID)
 }

@@ -73,8 +73,9 @@ type Hooks struct {
 	QueueWait func(time.Duration)
 	// ModelCall is told of every call's outcome: ok, a code of ModelError, or a cause; first is zero when no token came.
 	ModelCall func(outcome string, first, elapsed time.Duration, u Usage)
-	Yielded   func(cause error)
-	Fenced    func(t Transition)
+	// Yielded is told why a chat was given back; nil says that a beat found it with nobody behind it.
+	Yielded func(cause error)
+	Fenced  func(t Transition)
 }
 
 // DefaultSlots and DefaultBudget are used for zero values.
@@ -108,6 +109,9 @@ func (p *Processor) ClaimUnder(current func() *Registration) { p.registration = 
 // Slots are the replica's, for the bus to reserve before it fetches.
 func (p *Processor) Slots() *Slots { return p.slots }
 
+// Overtime reports whether a shutdown's final writes were cut because their time was over.
+func (p *Processor) Overtime() bool { return p.final.Err() != nil }
+
 // Load is how many chats run, how many are suspects, and how many may run.
 func (p *Processor) Load() (running, suspects, slots int) {
 	p.mu.Lock()
@@ -122,7 +126,6 @@ func (p *Processor) Load() (running, suspects, slots int) {
 // When ctx ends, running turns go on for Timing.Drain at most, or until hurry is closed; then they are cancelled with CauseShutdown and
 // yielded.
 func (p *Processor) Run(ctx context.Context, hurry <-chan struct{}, deliver func(ctx context.Context) error) error {
-	defer p.finalEnd()
 	defer p.stopNow(CauseShutdown)
 	delivered := make(chan error, 1)
 	go func() { delivered <- deliver(ctx) }()

@@ -139,6 +139,9 @@ func (p *Processor) letGo(ctx context.Context, reg *Registration, o Owned) {
 		}
 		return
 	}
+	if h := p.config.Hooks.Yielded; h != nil {
+		h(nil)
+	}
 	p.bus.Announce(out.Events("yielded")...)
 	p.bus.Ring(o.Chat, true)
 }

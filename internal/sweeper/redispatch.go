@@ -18,6 +18,7 @@ func (s *Sweeper) repairDispatches(ctx context.Context, stale []chat.Stale) {
 // be published again. On a stream that is new, or was emptied, every pending chat is due at once.
 func (s *Sweeper) redispatch(ctx context.Context, stale []chat.Stale) error {
 	if err := s.noticeNewStream(ctx); err != nil {
+		s.told(len(stale), 0)
 		return err
 	}
 	if len(stale) == 0 {
@@ -26,6 +27,7 @@ func (s *Sweeper) redispatch(ctx context.Context, stale []chat.Stale) error {
 	}
 	missing, present, err := s.bus.Missing(ctx, stale)
 	if err != nil {
+		s.told(len(stale), 0)
 		return fmt.Errorf("look for dispatches: %w", err)
 	}
 	published := make([]chat.Number, 0, len(missing))

@@ -72,7 +72,7 @@ type Config struct {
 type Hooks struct {
 	Swept  func(r chat.Report, elapsed time.Duration, err error)
 	Probed func(Answer)
-	// Redispatched is told how many chats waited without a dispatch, and how many of them got one.
+	// Redispatched is told how many chats waited without a dispatch, as far as is known, and how many of them got one.
 	Redispatched func(missing, published int)
 }
 
