@@ -59,13 +59,15 @@ func spoil(event, table, change string) string {
 
 // TestChaosIsSeen lets the checker judge runs in which a rule is broken. It tries them all in `make chaos`, and the first, which the rest hangs on,
 // in every test.
+//
+//nolint:tparallel,paralleltest // one run after another: each has three replicas and two servers
 func TestChaosIsSeen(t *testing.T) {
 	t.Parallel()
 	broken := sabotages()
 	if _, chosen := chosenChaos(t); !chosen {
 		broken = broken[:1]
 	}
-	for _, s := range broken { //nolint:paralleltest // one after another: each has three replicas and two servers
+	for _, s := range broken {
 		t.Run(s.name, func(t *testing.T) {
 			c := chaos{seed: 1, length: 6 * time.Second, size: crowdSize{senders: 4}, plan: s.plan, sabotage: s.sql, quiet: s.quiet}
 			found := verdict(c.run(t))
