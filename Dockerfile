@@ -1,12 +1,13 @@
 # syntax=docker/dockerfile:1
 FROM golang:1.26-bookworm AS build
 WORKDIR /src
+ENV GOMODCACHE=/cache/mod GOCACHE=/cache/build
 COPY go.mod go.sum ./
-RUN --mount=type=cache,target=/go/pkg/mod go mod download
+RUN --mount=type=cache,target=/cache/mod go mod download
 COPY . .
 ARG VERSION=dev
 ARG COMMIT=
-RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
+RUN --mount=type=cache,target=/cache/mod --mount=type=cache,target=/cache/build \
     CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$VERSION -X main.commit=$COMMIT" \
     -o /processor ./cmd/processor
 
