@@ -87,11 +87,12 @@ func (a *app) start(ctx context.Context, o options) error {
 	workers := river.NewWorkers()
 	river.AddWorker(workers, a)
 	a.client, err = river.NewClient(driver, &river.Config{
-		Queues:        map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: o.workers}},
-		Workers:       workers,
-		FetchCooldown: cooldown,
-		JobTimeout:    -1,
-		Logger:        slog.New(slog.DiscardHandler),
+		Queues:            map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: o.workers}},
+		Workers:           workers,
+		FetchCooldown:     cooldown,
+		FetchPollInterval: o.poll,
+		JobTimeout:        -1,
+		Logger:            slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		return err

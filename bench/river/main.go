@@ -6,7 +6,9 @@
 //
 // Settings are those at which River is fastest here: FetchCooldown at its minimum of 1 ms, wake-ups by LISTEN and NOTIFY, so many
 // workers that none is waited for, and the batch completer, which the storing of an answer does not wait for: a job that runs again
-// after a crash finds its answer stored, by a unique key. The client of HTTP has the settings of processor's.
+// after a crash finds its answer stored, by a unique key. FetchPollInterval is 10 ms, because a client sends one notification per
+// FetchCooldown at most, and a job whose notification was left out for one that came before its commit waits for the next, or
+// for the poll. The client of HTTP has the settings of processor's.
 //
 // It prints what it measured as one JSON object, raw: who asked computes percentiles.
 package main
@@ -32,6 +34,7 @@ type options struct {
 	rate               float64
 	duration, warmup   time.Duration
 	workers, pool      int
+	poll               time.Duration
 	first              int
 }
 
@@ -46,6 +49,7 @@ func (o *options) define(f *flag.FlagSet) {
 	f.DurationVar(&o.warmup, "warmup", 3*time.Second, "how long the same load runs before")
 	f.IntVar(&o.workers, "workers", 1000, "jobs at a time")
 	f.IntVar(&o.pool, "pool", 40, "connections to PostgreSQL at most")
+	f.DurationVar(&o.poll, "poll", 10*time.Millisecond, "River's FetchPollInterval")
 	f.IntVar(&o.first, "first", 0, "number of the first message")
 }
 
@@ -91,7 +95,7 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	r.About = fmt.Sprintf("River %s, FetchCooldown %s, MaxWorkers %d, pool %d, LISTEN/NOTIFY, batch completer", version(), cooldown, o.workers, o.pool)
+	r.About = fmt.Sprintf("River %s, FetchCooldown %s, FetchPollInterval %s, MaxWorkers %d, pool %d, LISTEN/NOTIFY, batch completer", version(), cooldown, o.poll, o.workers, o.pool)
 	return json.NewEncoder(os.Stdout).Encode(r)
 }
 
