@@ -197,7 +197,8 @@ func (d *deployment) published() uint64 {
 	d.t.Helper()
 	s, err := d.jetstream().Stream(d.ctx, bus.ChatsStream)
 	d.must(err)
-	return s.CachedInfo().State.LastSeq
+	info := s.CachedInfo() // the stream's numbers begin at the clock's
+	return info.State.LastSeq + 1 - max(info.Config.FirstSeq, 1)
 }
 
 // dispatched says whether the stream holds a dispatch of a chat.
