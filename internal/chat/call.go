@@ -143,7 +143,7 @@ func (r *run) commit(step []Message) (on, again bool) {
 	if errors.Is(err, ErrBadData) {
 		return r.fail(&ModelError{Code: CodeBadResponse, Message: "the answer can't be stored"}), false
 	}
-	return false, err == nil && r.took(out, "committed")
+	return false, err == nil && r.took(Commit, out, "committed")
 }
 
 // backoff voids what was said, in a new epoch, and stores when the model is called again.
@@ -160,7 +160,7 @@ func (r *run) backoff(failure *ModelError, said Partial) (on, again bool) {
 	c := out.Chat
 	note := &RetryNote{Attempt: c.Attempts, At: c.UpdatedAt.Add(wait), Error: failure.Code}
 	r.p.bus.Announce(Event{Type: RetryEvent, Chat: c.ID, Number: c.Number, Turn: c.Turn, Version: c.Version, Epoch: c.Epoch, Step: c.Step, At: c.UpdatedAt, Retry: note})
-	return false, r.took(out, failure.Code)
+	return false, r.took(Backoff, out, failure.Code)
 }
 
 // backoffWait doubles from BackoffMin to BackoffMax with the attempts made, jittered so that chats don't come back in step; what the

@@ -121,7 +121,7 @@ func (r *run) finish(last Message) bool {
 	if errors.Is(err, ErrBadData) {
 		return r.fail(&ModelError{Code: CodeBadResponse, Message: "the answer can't be stored"})
 	}
-	return err == nil && r.took(out, "finished")
+	return err == nil && r.took(End, out, "finished")
 }
 
 // finishInterrupted ends a turn that was asked to stop before this run streamed anything of it: what an earlier owner had streamed is
@@ -150,7 +150,7 @@ func (r *run) failWith(cause *ModelError, said Partial) bool {
 	case errors.Is(err, ErrBadData) && len(said.Parts) > 0:
 		return r.fail(cause)
 	}
-	return err == nil && r.took(out, cause.Code)
+	return err == nil && r.took(Fail, out, cause.Code)
 }
 
 // yield gives the chat back. What was streamed is saved, so that an interrupt that comes before the next owner keeps it.
@@ -169,15 +169,20 @@ func (r *run) yield(said Partial, cause error) {
 	if h := r.p.config.Hooks.Yielded; h != nil {
 		h(cause)
 	}
-	r.took(out, "yielded")
+	r.took(Yield, out, "yielded")
 	r.p.bus.Ring(r.lease.Chat, true)
 }
 
-// took takes over what a write of this run left behind, and publishes it. True says that the chat is still ours.
-func (r *run) took(out Outcome, reason string) bool {
+// took takes over what a write of this run left behind, and publishes it. True says that the chat is still ours. A write that turns out to
+// have landed before comes with the row as it is by now: the same replica may have claimed the chat again, and that lease belongs to the run that
+// waits for this one to end.
+func (r *run) took(t Transition, out Outcome, reason string) bool {
 	r.mu.Lock()
-	c := out.Chat
-	ours := c.Status == Running && c.Worker != nil && *c.Worker == r.reg.ID && c.Number == r.lease.Number
+	c, epoch := out.Chat, r.lease.Epoch
+	if t == Backoff { // the one write that leaves its owner in another epoch
+		epoch++
+	}
+	ours := c.Status == Running && c.Worker != nil && *c.Worker == r.reg.ID && c.Number == r.lease.Number && c.Epoch == epoch
 	if ours {
 		if c.Epoch != r.lease.Epoch {
 			r.seq = 0
