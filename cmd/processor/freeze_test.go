@@ -13,7 +13,8 @@ import (
 )
 
 // TestAFrozenReplicaThatWakesIsRefusedAndRegistersAnew freezes the owner of a chat past its lease. When it wakes it finds the rest of its answer
-// in the socket, streams it and commits it, before it can learn that it was declared lost: its row is locked until then.
+// in the socket, streams it and commits it, before it can learn that it was declared lost: no beat can read the
+// table until then.
 func TestAFrozenReplicaThatWakesIsRefusedAndRegistersAnew(t *testing.T) {
 	t.Parallel()
 	d := deploy(t)
@@ -39,7 +40,7 @@ func TestAFrozenReplicaThatWakesIsRefusedAndRegistersAnew(t *testing.T) {
 	paused := time.Now()
 	d.held("successor")
 	taken := time.Since(paused)
-	release := d.lock("select from processor.workers where id = $1 for update", string(lost))
+	release := d.lock("lock table processor.workers in access exclusive mode")
 	late := d.lateDeltas("c", epoch)
 	d.provider.Gate("frozen").Open()
 	frozen.resume()
