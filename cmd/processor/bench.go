@@ -15,7 +15,7 @@ import (
 
 // BenchCmd measures, on this machine or on a deployment of the user's.
 type BenchCmd struct {
-	All        BenchAllCmd        `cmd:"" default:"1" help:"All of these one after the other, small."`
+	All        BenchAllCmd        `cmd:"" default:"withargs" help:"All of these one after the other, small."`
 	Dispatch   BenchDispatchCmd   `cmd:"" help:"From the commit of a message to the call of the model, at a given rate."`
 	Throughput BenchThroughputCmd `cmd:"" help:"Whole turns per second."`
 	Inflight   BenchInflightCmd   `cmd:"" help:"What thousands of streaming chats cost one replica."`
@@ -88,7 +88,7 @@ func (f BenchFlags) measure(ctx context.Context, std *Streams, command *kong.Con
 }
 
 func (r *rig) measure(ctx context.Context, name string, run benchmark) (*benchReport, error) {
-	report := &benchReport{Bench: name}
+	report := &benchReport{Bench: name, Latencies: []benchLatency{}, Figures: []benchFigure{}}
 	if err := r.describe(ctx, &report.Setup); err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -10,6 +11,14 @@ import (
 // BenchAllCmd runs every benchmark of this program, each with a fraction of its usual load.
 type BenchAllCmd struct {
 	BenchFlags
+}
+
+// Validate is called by the command line's parser.
+func (c *BenchAllCmd) Validate() error {
+	if c.SVG != "" || c.Profile != "" {
+		return errors.New("--svg and --cpu-profile write one file: name one benchmark, such as `processor bench dispatch`")
+	}
+	return nil
 }
 
 // Run measures.

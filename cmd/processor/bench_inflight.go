@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -103,7 +102,7 @@ func (b *benchReport) inflight(idle, before, after reading) {
 // countDeltas counts the deltas of all chats until stop, and begins again when it fell behind.
 func countDeltas(ctx context.Context, b *bus.Bus) (count *atomic.Int64, stop func(), err error) {
 	ctx, cancel := context.WithCancel(ctx)
-	events, unsubscribe, err := b.SubscribeAll(ctx)
+	events, _, err := b.SubscribeAll(ctx)
 	if err != nil {
 		cancel()
 		return nil, nil, err
@@ -112,18 +111,18 @@ func countDeltas(ctx context.Context, b *bus.Bus) (count *atomic.Int64, stop fun
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for err == nil {
+		for ctx.Err() == nil {
 			for e := range events {
 				if e.Type == chat.DeltaEvent {
 					count.Add(1)
 				}
 			}
-			unsubscribe()
-			if ctx.Err() != nil {
+			again, _, err := b.SubscribeAll(ctx)
+			if err != nil && !pause(ctx, time.Second) {
 				return
 			}
-			if events, unsubscribe, err = b.SubscribeAll(ctx); errors.Is(err, bus.ErrDisconnected) && pause(ctx, time.Second) {
-				events, unsubscribe, err = b.SubscribeAll(ctx)
+			if err == nil {
+				events = again
 			}
 		}
 	}()

@@ -26,6 +26,8 @@ const (
 	benchModel = "openai/bench"
 	// benchSenders is how many requests make chats, and remove them, at a time.
 	benchSenders = 32
+	// startPatience is for a machine that is busy.
+	startPatience = 30 * time.Second
 	// cleanLimit bounds what is done after the measurement.
 	cleanLimit = time.Minute
 )
@@ -105,7 +107,9 @@ func (r *rig) start(ctx context.Context, command *kong.Context) error {
 	if r.conn, err = pgx.Connect(ctx, r.database); err != nil {
 		return fmt.Errorf("connect to PostgreSQL: %w", err)
 	}
-	r.bus, err = r.flags.nats(natsURL).connect(ctx, "bench")
+	patient, cancel := context.WithTimeoutCause(ctx, startPatience, errors.New("nobody answers"))
+	defer cancel()
+	r.bus, err = bus.Connect(patient, r.flags.nats(natsURL).Bus("bench", silent()))
 	return err
 }
 
@@ -168,7 +172,19 @@ func (r *rig) replica(ctx context.Context, slots int) (*benchChild, error) {
 		return nil, err
 	}
 	r.replicas = append(r.replicas, c)
-	return c, nil
+	return c, r.awaitAPI(ctx)
+}
+
+// awaitAPI waits for somebody who answers: a replica takes work as soon as it is registered, and serves the API a moment sooner or later.
+func (r *rig) awaitAPI(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startPatience)
+	defer cancel()
+	for {
+		_, err := ask[chat.WorkersReply](ctx, r.bus, "chats.workers", chat.WorkersRequest{})
+		if !errors.Is(err, bus.ErrNoReplica) || !pause(ctx, readyPoll) {
+			return err
+		}
+	}
 }
 
 // startReplicas starts n replicas. None means that those of the deployment are measured, which must ask the benchmark's provider.

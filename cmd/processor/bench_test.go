@@ -193,6 +193,7 @@ func TestBenchRefusesHalfADeployment(t *testing.T) {
 	for _, args := range [][]string{
 		{"dispatch", "--nats-url", "nats://127.0.0.1:1"}, {"dispatch", "--rate", "0"}, {"dispatch", "--rate", "1e9"},
 		{"throughput", "--replicas", "0"}, {"throughput", "--replicas", "0", "--instant"}, {"recovery", "--rounds", "0"}, {"stream", "--chats", "10000000"},
+		{"--svg", "plot.svg"}, {"all", "--cpu-profile", "cpu"},
 	} {
 		if _, code := bench(t, args...); code != 2 {
 			t.Errorf("%v: exit code %d", args, code)
