@@ -158,6 +158,14 @@ func finished(c *change, l chat.Lease) (chat.Outcome, bool) {
 	return c.past(found), true
 }
 
+// Wrote says whether the write that the lease allows has landed, as far as the history shows.
+func (m *Memory) Wrote(l chat.Lease) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c, err := m.find(l.Chat)
+	return err == nil && len(c.landed(l)) > 0
+}
+
 // past is the outcome of a call that had landed: its messages, and the row as it is now.
 func (c *change) past(messages []chat.Message) chat.Outcome {
 	return chat.Outcome{Changed: true, Chat: c.chat, Messages: messages, From: chat.Running}
