@@ -24,6 +24,10 @@ type world struct {
 	owned     bool
 	partial   chat.Partial
 	sends     int
+	calls     int
+	// keep spares the chat from deletion; silent owners answer nobody.
+	keep   bool
+	silent bool
 }
 
 const watched = chat.ID("watched")
@@ -78,18 +82,19 @@ func (w *world) delta() {
 	}
 	p := &w.partial
 	text := fmt.Sprintf("%d ", len(w.published))
-	if len(p.Parts) == 0 {
-		p.Parts = []chat.Part{{Type: chat.TextPart}}
-	}
+	kind := rapid.SampledFrom([]chat.PartType{chat.TextPart, chat.TextPart, chat.ReasoningPart}).Draw(w.t, "kind")
 	p.Parts = slices.Clone(p.Parts)
-	p.Parts[0].Text += text
+	if n := len(p.Parts); n == 0 || p.Parts[n-1].Type != kind {
+		p.Parts = append(p.Parts, chat.Part{Type: kind})
+	}
+	p.Parts[len(p.Parts)-1].Text += text
 	p.Chunks = append(slices.Clone(p.Chunks), int32(len(text)))
 	p.Seq++
 	c, err := w.store.Get(w.t.Context(), watched)
 	w.must(err)
 	w.published = append(w.published, chat.Event{
 		Type: chat.DeltaEvent, Chat: watched, Number: p.Number, Turn: p.Turn, Step: p.Step, Epoch: p.Epoch, Seq: p.Seq,
-		Version: c.Version, Delta: &chat.Delta{Kind: chat.TextDelta, Text: text},
+		Version: c.Version, Delta: &chat.Delta{Kind: chat.DeltaKind(kind), Text: text},
 	})
 }
 
@@ -99,8 +104,12 @@ func (w *world) said(f chat.Finish) []chat.Message {
 
 // act does one random thing.
 func (w *world) act() {
+	w.do(rapid.SampledFrom([]string{"delta", "delta", "delta", "delta", "send", "claim", "claim", "finish", "fail", "retry", "backoff", "yield", "interrupt", "commit", "commit", "delete"}).Draw(w.t, "act"))
+}
+
+func (w *world) do(act string) {
 	ctx := w.t.Context()
-	switch rapid.SampledFrom([]string{"delta", "delta", "delta", "delta", "send", "claim", "claim", "finish", "finish", "fail", "retry", "backoff", "yield", "interrupt", "commit", "delete"}).Draw(w.t, "act") {
+	switch act {
 	case "delta":
 		w.delta()
 	case "send":
@@ -121,18 +130,18 @@ func (w *world) act() {
 	case "delete":
 		w.recreate(ctx)
 	default:
-		w.write(ctx)
+		w.write(ctx, act)
 	}
 }
 
 // write is one of the owner's writes.
-func (w *world) write(ctx context.Context) {
+func (w *world) write(ctx context.Context, act string) {
 	if !w.owned {
 		return
 	}
 	var o chat.Outcome
 	var err error
-	switch rapid.SampledFrom([]string{"finish", "fail", "backoff", "yield", "commit"}).Draw(w.t, "write") {
+	switch act {
 	case "finish":
 		o, err = w.store.Finish(ctx, w.lease, w.said(chat.Stop))
 	case "fail":
@@ -144,7 +153,12 @@ func (w *world) write(ctx context.Context) {
 	case "yield":
 		o, err = w.store.Yield(ctx, w.lease)
 	case "commit":
-		o, err = w.store.Commit(ctx, w.lease, w.said(""))
+		step := w.said("")
+		if rapid.Bool().Draw(w.t, "calls a tool") {
+			w.calls++
+			step[0].Parts = append(step[0].Parts, chat.Part{Type: chat.ToolCallPart, CallID: fmt.Sprint(w.calls), Name: "tool"})
+		}
+		o, err = w.store.Commit(ctx, w.lease, step)
 	}
 	if errors.Is(err, chat.ErrInterrupted) {
 		return
@@ -153,7 +167,7 @@ func (w *world) write(ctx context.Context) {
 }
 
 func (w *world) recreate(ctx context.Context) {
-	if rapid.IntRange(0, 5).Draw(w.t, "really") > 0 {
+	if w.keep || rapid.IntRange(0, 5).Draw(w.t, "really") > 0 {
 		return
 	}
 	c, err := w.store.Delete(ctx, watched)
@@ -167,7 +181,7 @@ func (w *world) recreate(ctx context.Context) {
 func (w *world) snapshot(after int64, limit int) chat.Snapshot {
 	s, err := w.store.Snapshot(w.t.Context(), watched, after, limit)
 	w.must(err)
-	if w.owned && s.Next == 0 && rapid.Bool().Draw(w.t, "owner answers") {
+	if w.owned && s.Next == 0 && !w.silent && rapid.Bool().Draw(w.t, "owner answers") {
 		p := w.partial
 		s.Partial = &p
 	}
@@ -181,15 +195,19 @@ type viewer struct {
 	messages []string
 	live     string
 	at       [3]int64 // epoch, turn and last seq of what is live
+	also     func(chat.Event)
 }
 
 func (v *viewer) see(events []chat.Event) {
 	for _, e := range events {
+		if v.also != nil {
+			v.also(e)
+		}
 		switch e.Type {
 		case chat.MessageEvent:
 			v.messages = append(v.messages, describe(*e.Message))
 			if e.Message.Role == chat.Assistant {
-				if v.live != "" && !strings.HasPrefix(e.Message.Text(), v.live) {
+				if v.live != "" && !strings.HasPrefix(streamed(*e.Message), v.live) {
 					v.w.t.Fatalf("shown live %q, committed %q, and not told that it was void", v.live, e.Message.Text())
 				}
 				v.live = ""
@@ -229,6 +247,15 @@ func (v *viewer) take(e chat.Event) {
 	if gap {
 		v.resync()
 	}
+}
+
+// streamed is everything that a message says, reasoning included, as it was streamed.
+func streamed(m chat.Message) string {
+	var b strings.Builder
+	for _, p := range m.Parts {
+		b.WriteString(p.Text)
+	}
+	return b.String()
 }
 
 func describe(m chat.Message) string {
