@@ -10,20 +10,20 @@ import (
 	"testing"
 )
 
-// TestPackagesImportTheDomainAndNeverEachOther keeps cmd → {bus, store, sweeper, llm, local} → chat. Tests may import more.
+// TestPackagesImportTheDomainAndNeverEachOther keeps cmd → {bus, store, sweeper, llm, local, gateway} → chat. Tests may import more.
 func TestPackagesImportTheDomainAndNeverEachOther(t *testing.T) {
 	t.Parallel()
-	adapters := []string{"bus", "store", "sweeper", "local", "chat/llm"}
+	adapters := []string{"bus", "store", "sweeper", "local", "chat/llm", "gateway/wire"}
 	for _, name := range adapters {
 		for _, other := range adapters {
-			if other != name {
+			if other != name && (!strings.HasPrefix(name, "gateway") || !strings.HasPrefix(other, "gateway")) {
 				refuse(t, name, "processor/internal/"+other)
 			}
 		}
 		refuse(t, name, "processor/cmd")
 	}
 	for _, foreign := range []string{
-		"processor/internal/bus", "processor/internal/store", "processor/internal/sweeper", "processor/internal/local", "processor/internal/chat/",
+		"processor/internal/bus", "processor/internal/store", "processor/internal/sweeper", "processor/internal/local", "processor/internal/gateway", "processor/internal/chat/",
 		"github.com/nats-io", "github.com/jackc", "github.com/alecthomas/kong", "github.com/oklog/run",
 	} {
 		refuse(t, "chat", foreign)
