@@ -43,7 +43,7 @@ type inside struct {
 	change func(*replica)
 }
 
-// inside starts a replica in this process and waits until it is registered.
+// inside starts a replica in this process and waits until it is ready.
 func (d *deployment) inside(name string, with inside) *insider {
 	d.t.Helper()
 	if with.timing == (chat.Timing{}) {
@@ -93,7 +93,7 @@ func (d *deployment) inside(name string, with inside) *insider {
 			d.t.Logf("log of replica %s:\n%s", name, i.log)
 		}
 	})
-	d.await("replica "+name+" registers", func() bool { return i.self() != "" })
+	d.await("replica "+name+" is ready", func() bool { return i.ready.Err() == nil && i.self() != "" })
 	return i
 }
 

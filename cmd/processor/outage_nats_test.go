@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -234,4 +235,26 @@ func TestWithoutNATSWorkGoesOnAndSendsWait(t *testing.T) {
 	if a.metric("transition_errors_total", "failed") != 0 {
 		t.Error("a write failed without NATS")
 	}
+}
+
+// Who is told that a replica is ready can call it at once: no answer comes from a replica that NATS does not know yet.
+func TestAReplicaIsReadyWhenItsAPIAnswers(t *testing.T) {
+	t.Parallel()
+	d := deploy(t)
+	d.nats.Halt()
+	d.await("the connection is gone", func() bool { return !d.client.Connected() })
+	address := d.freeAddress()
+	p := d.launch("a", nil, "--http", address)
+	p.http = address
+	p.says("msg=registered")
+	if status, body := p.get("/readyz"); status != http.StatusServiceUnavailable || !strings.Contains(body, "waiting for NATS") {
+		t.Errorf("registered, and without NATS: %d %s", status, body)
+	}
+	d.must(d.nats.Start(d.ctx))
+	d.await("the test has a connection", d.client.Connected)
+	d.await("the replica is ready", func() bool { status, _ := p.get("/readyz"); return status == http.StatusOK })
+	call[chat.WorkersReply](d, "chats.workers", chat.WorkersRequest{})
+	d.send("c", "one")
+	d.answered("c")
+	d.atRest()
 }

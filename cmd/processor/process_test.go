@@ -32,25 +32,34 @@ type process struct {
 	err      error
 }
 
-// start starts a replica and waits until it is registered.
+// start starts a replica and waits until it is ready.
 func (d *deployment) start(name string, flags ...string) *process {
 	d.t.Helper()
-	p := d.launch(name, nil, flags...)
-	d.await("replica "+name+" registers and serves", func() bool {
-		return p.worker() != nil && d.client.Call(d.ctx, "chats.workers", chat.WorkersRequest{}, nil) == nil
-	})
+	return d.startWith(name, nil, flags...)
+}
+
+// startWith is start with changes to the environment.
+func (d *deployment) startWith(name string, env map[string]string, flags ...string) *process {
+	d.t.Helper()
+	p := d.launch(name, env, flags...)
+	p.says("msg=ready")
 	return p
 }
 
 // startHTTP is start for a replica that serves readiness and metrics.
 func (d *deployment) startHTTP(name string, flags ...string) *process {
 	d.t.Helper()
-	port, err := local.FreePort()
-	d.must(err)
-	address := fmt.Sprintf("127.0.0.1:%d", port)
+	address := d.freeAddress()
 	p := d.start(name, append([]string{"--http", address}, flags...)...)
 	p.http = address
 	return p
+}
+
+func (d *deployment) freeAddress() string {
+	d.t.Helper()
+	port, err := local.FreePort()
+	d.must(err)
+	return fmt.Sprintf("127.0.0.1:%d", port)
 }
 
 // launch starts a replica with changes to its environment. Its log shows if the test fails.

@@ -212,8 +212,7 @@ func TestAWrongKeyIsNamedAndNeverShown(t *testing.T) {
 	const secret = "sk-very-secret-0123456789"
 	d := deploy(t)
 	d.provider.Key = "another key"
-	d.launch("a", map[string]string{"OPENAI_API_KEY": secret, "ANTHROPIC_API_KEY": secret})
-	d.await("the replica registers", func() bool { return len(d.workers()) == 1 })
+	d.startWith("a", map[string]string{"OPENAI_API_KEY": secret, "ANTHROPIC_API_KEY": secret})
 	for _, wire := range []string{"openai", "anthropic"} {
 		id := chat.ID(wire)
 		d.ask(id, wire+"/test", "hello")

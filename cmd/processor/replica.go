@@ -153,9 +153,20 @@ func (r *replica) process(ctx context.Context, hurry <-chan struct{}) error {
 	})
 }
 
-// registered serves the control subject and the API under a new registration, for as long as that lives.
+// registered serves the control subject and the API under a new registration, for as long as that lives. The replica is ready when others reach
+// both.
 func (r *replica) registered(ctx context.Context, id chat.WorkerID) func() {
 	serving, stop := context.WithCancel(ctx)
+	r.unready("waiting for NATS")
+	var mu sync.Mutex // so that a subscription that comes up late says nothing of a registration that is over
+	missing, over := 2, false
+	up := func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if missing--; missing == 0 && !over {
+			r.takesWork(id)
+		}
+	}
 	var served sync.WaitGroup
 	serve := func(name string, service func() error) {
 		served.Go(func() {
@@ -164,17 +175,25 @@ func (r *replica) registered(ctx context.Context, id chat.WorkerID) func() {
 			}
 		})
 	}
-	serve("control", func() error { return r.bus.Serve(serving, id, r.processor) })
-	serve("api", func() error { return r.serveAPI(serving, id) })
-	r.ready.Ready()
-	if r.stopping.Load() { // a shutdown began meanwhile, and has the last word
-		r.unready("shutting down")
-	}
+	serve("control", func() error { return r.bus.Serve(serving, id, r.processor, up) })
+	serve("api", func() error { return r.serveAPI(serving, id, up) })
 	return func() {
+		mu.Lock()
+		over = true
 		r.unready("not registered")
+		mu.Unlock()
 		stop()
 		served.Wait()
 	}
+}
+
+func (r *replica) takesWork(id chat.WorkerID) {
+	r.ready.Ready()
+	if r.stopping.Load() { // a shutdown began meanwhile, and has the last word
+		r.unready("shutting down")
+		return
+	}
+	r.settings.logger.Info("ready", "worker", id)
 }
 
 func (r *replica) unready(why string) {
@@ -219,11 +238,11 @@ func (r *replica) self() chat.WorkerID {
 	return ""
 }
 
-func (r *replica) serveAPI(ctx context.Context, id chat.WorkerID) error {
+func (r *replica) serveAPI(ctx context.Context, id chat.WorkerID, up func()) error {
 	s := r.service
 	return r.bus.ServeAPI(ctx, bus.APIConfig{
 		Version: buildName(), Metadata: map[string]string{"worker": string(id), "name": r.settings.worker.Name},
-		Stats: r.stats, Observe: r.metrics.Request,
+		Stats: r.stats, Observe: r.metrics.Request, Up: up,
 		Endpoints: map[string]bus.Endpoint{
 			"create": bus.JSON(s.Create), "send": bus.JSON(s.Send), "get": bus.JSON(s.Get), "messages": bus.JSON(s.Messages),
 			"list": bus.JSON(s.List), "interrupt": bus.JSON(s.Interrupt), "retry": bus.JSON(s.Retry), "delete": bus.JSON(s.Delete),

@@ -102,7 +102,7 @@ func TestRecoverStaleChatsPeriodically(t *testing.T) {
 func answering(d *deployment, owner chat.WorkerID) {
 	ctx, cancel := context.WithCancel(d.ctx)
 	done := make(chan error, 1)
-	go func() { done <- d.client.Serve(ctx, owner, nobody{}) }()
+	go func() { done <- d.client.Serve(ctx, owner, nobody{}, nil) }()
 	d.t.Cleanup(func() { cancel(); <-done })
 }
 

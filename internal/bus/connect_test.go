@@ -69,6 +69,53 @@ func TestAPendingConnectionTakesDispatchesWhenItComesUp(t *testing.T) {
 	}
 }
 
+// What a replica serves is said to be up when the server has it, and not before.
+func TestWhatIsServedIsUpWhenOthersReachIt(t *testing.T) {
+	t.Parallel()
+	n := localtest.NATS(t)
+	n.Halt()
+	b, err := bus.Connect(t.Context(), bus.Config{URL: n.URL(), Pending: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended, up := make(chan error, 2), make(chan string, 2)
+	go func() { ended <- b.Serve(ctx, "worker", &owner{}, func() { up <- "control" }) }()
+	go func() {
+		ended <- b.ServeAPI(ctx, bus.APIConfig{Endpoints: endpoints(), Up: func() { up <- "api" }})
+	}()
+	defer func() {
+		cancel()
+		if err := errors.Join(receive(t, ended), receive(t, ended)); err != nil {
+			t.Error(err)
+		}
+	}()
+	if _, err := b.Stream(ctx); err == nil || len(up) > 0 {
+		t.Fatalf("without a server something is up, or answers: %v", err)
+	}
+	if err := n.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	caller, err := bus.Connect(t.Context(), bus.Config{URL: n.URL()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer caller.Close()
+	for range 2 {
+		switch receive(t, up) {
+		case "control":
+			if a := caller.Probe(ctx, "worker"); a != bus.Answered {
+				t.Errorf("the worker is up, and a probe says %s", a)
+			}
+		case "api":
+			if err := caller.Call(ctx, "chats.echo", echo{}, nil); err != nil {
+				t.Errorf("the API is up, and a call gets %v", err)
+			}
+		}
+	}
+}
+
 func TestWrongCredentialsEndTheConnectionAndAreNotTold(t *testing.T) {
 	t.Parallel()
 	srv, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, Username: "user", Password: "right", NoSigs: true})

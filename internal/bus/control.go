@@ -42,8 +42,9 @@ var _ Controlled = (*chat.Processor)(nil)
 const maxLooks = 16
 
 // Serve answers what others ask worker, until ctx ends. That it answers at all is what the probe looks for, so it is the last
-// of a replica's services to end, and nothing that waits for a database may hold it up.
-func (b *Bus) Serve(ctx context.Context, worker chat.WorkerID, c Controlled) error {
+// of a replica's services to end, and nothing that waits for a database may hold it up. up, which may be nil, is told once, when the server has
+// the subscription: from then on the worker can be asked.
+func (b *Bus) Serve(ctx context.Context, worker chat.WorkerID, c Controlled, up func()) error {
 	subject := controlSubject + string(worker)
 	in := make(chan *nats.Msg, feedBuffer)
 	sub, err := b.nc.ChanSubscribe(subject, in)
@@ -52,6 +53,7 @@ func (b *Bus) Serve(ctx context.Context, worker chat.WorkerID, c Controlled) err
 	}
 	s := &server{bus: b, controlled: c, places: make(chan struct{}, maxLooks)}
 	defer s.looks.Wait()
+	s.looks.Go(func() { b.tellUp(ctx, up) })
 	for {
 		select {
 		case m := <-in:

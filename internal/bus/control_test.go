@@ -36,7 +36,8 @@ func serve(t *testing.T, b *bus.Bus, worker chat.WorkerID, o *owner) (stop func(
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- b.Serve(ctx, worker, o) }()
+	up := make(chan struct{})
+	go func() { done <- b.Serve(ctx, worker, o, func() { close(up) }) }()
 	stopped := false
 	stop = func() {
 		if cancel(); !stopped {
@@ -47,7 +48,7 @@ func serve(t *testing.T, b *bus.Bus, worker chat.WorkerID, o *owner) (stop func(
 		}
 	}
 	t.Cleanup(stop)
-	eventually(t, "the worker answers", func() bool { return b.Probe(ctx, worker) == bus.Answered })
+	closed(t, up)
 	return stop
 }
 

@@ -89,6 +89,26 @@ func (b *Bus) awaitLink(ctx context.Context) error {
 	}
 }
 
+// tellUp calls up when the server has every subscription made so far, however long that takes; never when ctx ends first. nats.go sends a
+// subscription without waiting, and keeps it in memory while there is no server at all.
+func (b *Bus) tellUp(ctx context.Context, up func()) {
+	for b.awaitLink(ctx) == nil {
+		if b.flush(ctx) == nil {
+			if up != nil {
+				up()
+			}
+			return
+		}
+	}
+}
+
+// flush returns when the server has answered for all that was sent before.
+func (b *Bus) flush(ctx context.Context) error {
+	ctx, cancel := b.within(ctx, requestTimeout)
+	defer cancel()
+	return b.nc.FlushWithContext(ctx)
+}
+
 // within bounds a request: by time, and by the connection, for an answer that was under way when it broke never comes.
 func (b *Bus) within(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	timed, stop := context.WithTimeout(ctx, d)

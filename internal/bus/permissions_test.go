@@ -73,7 +73,7 @@ func TestTheLeastPermissionsAreEnough(t *testing.T) {
 	got := make(chan chat.ID, 1)
 	deliver(t, worker, chat.NewSlots(4), func(_ context.Context, d bus.Delivery) { d.Ack(); got <- d.Chat })
 	serve(t, worker, "w1", &owner{partial: chat.Partial{Chat: "chat"}})
-	serveAPITo(t, worker, caller, bus.APIConfig{Endpoints: endpoints()})
+	serveAPI(t, worker, bus.APIConfig{Endpoints: endpoints()})
 	events, stop, err := caller.Subscribe(t.Context(), "chat")
 	if err != nil {
 		t.Fatal(err)

@@ -45,6 +45,8 @@ type APIConfig struct {
 	Endpoints map[string]Endpoint
 	// Limit is how many requests are served at once (256); those above are refused as unavailable.
 	Limit int
+	// Up is told once, when the server has the service's subscriptions: from then on requests arrive. May be nil.
+	Up func()
 	// Observe is told of every request; status is 200 or that of the error. May be nil.
 	Observe func(endpoint string, status int, elapsed time.Duration)
 }
@@ -74,6 +76,7 @@ func (b *Bus) ServeAPI(ctx context.Context, config APIConfig) error {
 	if err != nil {
 		return b.failed("serve the API", err)
 	}
+	b.tellUp(ctx, config.Up)
 	<-ctx.Done()
 	grace := time.AfterFunc(serveGrace, cancel)
 	defer grace.Stop()

@@ -36,14 +36,10 @@ func endpoints() map[string]bus.Endpoint {
 // serveAPI runs ServeAPI until stop is called, which waits for its end.
 func serveAPI(t *testing.T, b *bus.Bus, config bus.APIConfig) (stop func()) {
 	t.Helper()
-	return serveAPITo(t, b, b, config)
-}
-
-// serveAPITo is serveAPI for a caller with another connection.
-func serveAPITo(t *testing.T, b, caller *bus.Bus, config bus.APIConfig) (stop func()) {
-	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
+	up := make(chan struct{})
+	config.Up = func() { close(up) }
 	go func() { done <- b.ServeAPI(ctx, config) }()
 	var once sync.Once
 	stop = func() {
@@ -55,7 +51,7 @@ func serveAPITo(t *testing.T, b, caller *bus.Bus, config bus.APIConfig) (stop fu
 		})
 	}
 	t.Cleanup(stop)
-	eventually(t, "the API answers", func() bool { return !errors.Is(caller.Call(ctx, "chats.echo", echo{}, nil), bus.ErrNoReplica) })
+	closed(t, up)
 	return stop
 }
 
