@@ -34,6 +34,8 @@ type (
 		Model    string  `json:"model,omitempty"`
 		Params   *Params `json:"params,omitempty"`
 		Busy     Busy    `json:"busy,omitempty"`
+		// After refuses the message unless it would open the turn after this one at once.
+		After *int `json:"after,omitempty"`
 	}
 	// SendReply says whether the message opened a turn or waits in the queue.
 	SendReply struct {

@@ -55,6 +55,12 @@ func (r *run) request(model string, user Message) Request {
 	if req.Params.MaxTokens > 0 {
 		req.MaxTokens = req.Params.MaxTokens
 	}
+	switch extra := req.Params.Instructions; {
+	case req.System == "":
+		req.System = extra
+	case extra != "":
+		req.System += "\n\n" + extra
+	}
 	for _, t := range r.p.config.Tools {
 		req.Tools = append(req.Tools, t.ToolSpec)
 	}

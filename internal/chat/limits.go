@@ -16,6 +16,8 @@ const (
 	// MaxTextJSON and MaxSystem count the text as JSON: chat and message together have to fit a reply over NATS.
 	MaxTextJSON = 512 << 10
 	MaxSystem   = 256 << 10
+	// MaxInstructions is less than MaxSystem: they come with every message.
+	MaxInstructions = 64 << 10
 	// MaxTitle is in characters.
 	MaxTitle = 200
 	MaxModel = 200

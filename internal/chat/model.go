@@ -32,6 +32,10 @@ type Params struct {
 	Temperature *float64 `json:"temperature,omitempty"`
 	TopP        *float64 `json:"top_p,omitempty"`
 	MaxTokens   int      `json:"max_tokens,omitempty"`
+	// Instructions come after the chat's own system prompt, in this turn only.
+	Instructions string `json:"instructions,omitempty"`
+	// Client is a JSON object that the caller's protocol wants to find again with the turn. Nobody else looks at it.
+	Client json.RawMessage `json:"client,omitempty"`
 }
 
 // Call identifies a model call. It goes to the provider in the header X-Processor-Call, so that a provider's log can be

@@ -95,6 +95,9 @@ type NewMessage struct {
 	Model  string
 	Params json.RawMessage
 	Busy   Busy
+	// After, if set, is the last turn that the sender knows: the message is refused unless it opens the next one. It goes with no
+	// interruption, and is no part of what the message says.
+	After *int `json:"-"`
 }
 
 // Sent is an accepted message.

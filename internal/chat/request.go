@@ -2,6 +2,7 @@ package chat
 
 import (
 	"encoding/json"
+	"math"
 	"strings"
 )
 
@@ -38,11 +39,17 @@ func newMessage(r SendRequest) (NewMessage, error) {
 		m.Parts = []Part{{Type: TextPart, Text: *r.Text}}
 	}
 	if r.Params != nil {
-		raw, err := json.Marshal(r.Params)
+		raw, err := storedParams(*r.Params)
 		if err != nil {
-			return m, Errorf(Invalid, "params", "params can't be stored")
+			return m, err
 		}
 		m.Params = raw
+	}
+	if r.After != nil {
+		if *r.After < 0 || *r.After > math.MaxInt32 || r.Busy == BusyInterrupt {
+			return m, Errorf(Invalid, "after", "after must be 0 to %d, and goes with no interruption", math.MaxInt32)
+		}
+		m.After = r.After
 	}
 	switch m.Busy {
 	case "":
@@ -55,6 +62,26 @@ func newMessage(r SendRequest) (NewMessage, error) {
 		m.ClientID, m.Generated = newUUID(), true
 	}
 	return m, firstError([]error{CheckID("chat", string(m.Chat)), checkParts(m.Parts), checkClientID(m.ClientID), checkModel(m.Model)})
+}
+
+func storedParams(p Params) (json.RawMessage, error) {
+	client, err := checkMetadata(p.Client)
+	if err != nil {
+		return nil, Errorf(Invalid, "params.client", "params.client must be a JSON object of at most %d bytes, without NUL", MaxMetadata)
+	}
+	p.Client = client
+	err = firstError([]error{
+		checkText("params.instructions", p.Instructions, MaxInstructions),
+		checkJSON("params.instructions", jsonSize(p.Instructions), MaxInstructions),
+	})
+	if err != nil {
+		return nil, err
+	}
+	raw, err := Marshal(p)
+	if err != nil {
+		return nil, Errorf(Invalid, "params", "params can't be stored")
+	}
+	return raw, nil
 }
 
 func checkParts(parts []Part) error {

@@ -12,8 +12,8 @@ import (
 // if there is one, and then the message joins the queue; so nothing overtakes what was sent earlier.
 const sendSQL = `
 with k as (
-  select * from unnest(@chats::text[], @busy::text[], @parts::jsonb[], @sizes::int[], @client_ids::text[], @models::text[], @params::jsonb[])
-    with ordinality k (chat, busy, parts, size, client_id, model, params, place)
+  select * from unnest(@chats::text[], @busy::text[], @parts::jsonb[], @sizes::int[], @client_ids::text[], @models::text[], @params::jsonb[], @afters::int[])
+    with ordinality k (chat, busy, parts, size, client_id, model, params, after, place)
 ), accepted as (
   select k.place, ` + messageColumns + `
   from k join processor.chats c on c.id = k.chat join processor.messages m on m.chat = c.number and m.client_id = k.client_id
@@ -23,6 +23,7 @@ with k as (
 ), judged as (
   select k.*, c.number, c.turn, c.epoch, case
       when exists (select from accepted a where a.place = k.place) then 'accepted'
+      when k.after >= 0 and (c.turn <> k.after or c.queued > 0 or c.status in ('pending', 'running')) then 'moved'
       when c.status in ('waiting', 'error') then 'opens'
       when k.busy = 'reject' then 'rejected'
       when c.queued >= @max_queue::int then 'full'
@@ -65,7 +66,7 @@ from (select * from opened union all select * from waits) c left join (select * 
 union all
 select j.place, j.verdict, ` + chatColumns + `, ` + messageColumns + `
 from judged j join processor.chats c on c.number = j.number left join accepted m on m.place = j.place
-where j.verdict in ('accepted', 'rejected', 'full')`
+where j.verdict in ('accepted', 'moved', 'rejected', 'full')`
 
 // queuedColumns are messageColumns of a queued message called m.
 const queuedColumns = `null::bigint as id, 0 as turn, 0 as step, 0::bigint as epoch, 'user' as role, m.parts, null::bytea as chunks, m.model, m.params,
@@ -121,15 +122,18 @@ func (s *Store) interruptAndSend(ctx context.Context, c *sendCall) error {
 func (s *Store) sendArgs(calls []*sendCall) args {
 	n := len(calls)
 	chats, busy, clients, models := make([]string, n), make([]string, n), make([]string, n), make([]string, n)
-	parts, params, sizes := make([][]byte, n), make([][]byte, n), make([]int32, n)
+	parts, params, sizes, afters := make([][]byte, n), make([][]byte, n), make([]int32, n), make([]int32, n)
 	for i, c := range calls {
 		m := c.message
 		chats[i], busy[i], clients[i], models[i] = string(m.Chat), string(m.Busy), m.ClientID, m.Model
 		parts[i], params[i] = encode(notNil(m.Parts)), m.Params
-		sizes[i] = int32(len(parts[i]))
+		sizes[i], afters[i] = int32(len(parts[i])), -1
+		if m.After != nil {
+			afters[i] = int32(*m.After)
+		}
 	}
 	return args{
-		"chats": chats, "busy": busy, "client_ids": clients, "models": models, "parts": parts, "params": params, "sizes": sizes,
+		"chats": chats, "busy": busy, "client_ids": clients, "models": models, "parts": parts, "params": params, "sizes": sizes, "afters": afters,
 		"from": from(chat.Send), "max_queue": chat.MaxQueue, "redispatch": s.config.Timing.RedispatchAfter,
 	}
 }
@@ -171,6 +175,8 @@ func (c *sendCall) sent() (chat.Sent, error) {
 	switch c.verdict {
 	case "accepted":
 		return c.again()
+	case "moved":
+		return chat.Sent{}, chat.Errorf(chat.Conflict, "after", "the chat is %s in turn %d, and the sender knows turn %d", string(row.Status), row.Turn, *c.message.After)
 	case "rejected":
 		return chat.Sent{}, chat.Errorf(chat.Conflict, "status", "the chat is %s, and the sender wants no queue", string(row.Status))
 	case "full":

@@ -90,6 +90,8 @@ func (c *change) again(n chat.NewMessage, accepted chat.Message) (chat.Sent, err
 func (c *change) send(n chat.NewMessage, partial *chat.Partial) error {
 	msg := userMessage(n)
 	switch {
+	case n.After != nil && (c.from == chat.Pending || c.from == chat.Running || c.chat.Turn != *n.After || c.chat.Queued > 0):
+		return chat.Errorf(chat.Conflict, "after", "the chat is %s in turn %d, and the sender knows turn %d", string(c.from), c.chat.Turn, *n.After)
 	case c.from == chat.Waiting:
 		c.pend(c.m.RedispatchAfter)
 		c.turn(msg)

@@ -61,6 +61,10 @@ func (g *game) text(id chat.ID) chat.NewMessage {
 	case 9:
 		m.Model, m.Params = "openai/x", []byte(`{"max_tokens": 9}`)
 	}
+	if c, ok := rows.Chat(id); ok && m.Busy != chat.BusyInterrupt && rapid.IntRange(0, 3).Draw(g.T, "sender knows a turn") == 3 {
+		after := max(0, c.Chat.Turn-rapid.IntRange(0, 1).Draw(g.T, "turns behind"))
+		m.After = &after
+	}
 	return m
 }
 

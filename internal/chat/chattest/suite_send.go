@@ -134,6 +134,30 @@ func repeatingSends() []rule {
 				}
 			})
 		}},
+		{"a sender that knows the last turn opens the next one, or none", func(k *kit) {
+			k.register("w")
+			after := func(turn int, text string, field string) {
+				m := message("a", text)
+				m.After = &turn
+				sent, err := k.s.Send(k.ctx, m, nil)
+				if field == "" {
+					k.ok(err)
+					k.equal("turn", sent.Message.Turn, turn+1)
+					return
+				}
+				k.refused(err, chat.Conflict, field)
+			}
+			l := k.own("a", "w")
+			k.unchanged(func() { after(1, "busy", "after") })
+			k.finish(l, "hi")
+			k.unchanged(func() { after(0, "behind", "after"); after(2, "ahead", "after") })
+			after(1, "second", "")
+			l = k.claim("a", "w")
+			k.unchanged(func() { after(1, "second", "") })
+			k.send("a", "queued")
+			k.fail(l)
+			k.unchanged(func() { after(2, "not before what waits", "after") })
+		}},
 		{"client_ids of two chats have nothing to do with each other", func(k *kit) {
 			k.start("a")
 			k.start("b")
