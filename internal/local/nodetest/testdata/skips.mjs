@@ -1,0 +1,4 @@
+import { test } from 'node:test';
+
+test('runs', () => {});
+test('is skipped', { skip: true }, () => {});
