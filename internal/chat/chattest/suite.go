@@ -20,7 +20,7 @@ func Suite(t *testing.T, open func(t *testing.T) Store) {
 		claiming(), loading(), committing(), ending(), handing(), repeating(),
 		interrupting(), stopping(), withdrawing(), keeping(), retrying(),
 		recovering(), losing(), sparing(), budgets(), parking(), dispatching(), waking(),
-		beating(), pruning(), reading(), racing(), sendingTogether(), sweepingTogether(),
+		beating(), pruning(), reading(), racing(), keepingTenantsApart(), sendingTogether(), sweepingTogether(),
 	)
 	for _, r := range rules {
 		t.Run(r.sentence, func(t *testing.T) {
