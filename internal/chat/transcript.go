@@ -67,15 +67,15 @@ func (t *Transcript) delta(e Event) ([]Event, bool) {
 	if e.Seq == 1 {
 		t.blind = false // nothing of this epoch can be missing
 	}
+	if e.Turn > t.chat.Turn || (e.Turn == t.chat.Turn && e.Step > t.chat.Step) {
+		return out, true // a commit before it was lost, and who is blind is so until then
+	}
 	if e.Seq != t.seq+1 {
 		if t.blind {
 			t.seq = e.Seq
 			return out, false
 		}
 		return out, true
-	}
-	if e.Turn > t.chat.Turn || (e.Turn == t.chat.Turn && e.Step > t.chat.Step) {
-		return out, true // a commit before it was lost
 	}
 	t.seq = e.Seq
 	if t.blind || t.stale(e.Turn, e.Step) {
