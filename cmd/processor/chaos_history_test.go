@@ -76,6 +76,7 @@ type sight struct {
 	Version int64
 	Status  chat.Status
 	ID      int64
+	From    int64 // of the first of those removed
 	Role    chat.Role
 	Finish  chat.Finish
 	Text    string

@@ -105,7 +105,7 @@ func (v *viewing) take(e chat.Event) error {
 	case chat.VoidEvent:
 		v.shown = ""
 	}
-	s := sight{At: time.Now(), Type: e.Type, Number: e.Number, Epoch: e.Epoch, Version: e.Version, Status: e.Status, ID: e.MessageID}
+	s := sight{At: time.Now(), Type: e.Type, Number: e.Number, Epoch: e.Epoch, Version: e.Version, Status: e.Status, ID: e.MessageID, From: e.RemovedFrom}
 	if e.Message != nil {
 		s.Role, s.Finish, s.Text = e.Message.Role, e.Message.Finish, e.Message.Text()
 		if s.Role == chat.Assistant {
@@ -128,7 +128,7 @@ func (w *watch) known() []sight {
 		case chat.MessageEvent:
 			all = append(all, s)
 		case chat.RemovedEvent:
-			all = slices.DeleteFunc(all, func(m sight) bool { return m.ID == s.ID })
+			all = slices.DeleteFunc(all, func(m sight) bool { return m.ID >= s.From && m.ID <= s.ID })
 		}
 	}
 	return all

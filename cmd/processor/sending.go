@@ -17,6 +17,8 @@ type sending struct {
 	std    *Streams
 	print  printer
 	client string        // the message's client_id
+	id     int64         // the message's, zero while it waits in the queue
+	gone   bool          // it was removed, unless the same transition brings it again
 	voided bool          // the next event says why the answer starts again
 	last   *chat.Message // what ended the turn
 
@@ -42,7 +44,7 @@ func (s *sending) accepted(id chat.ID, m chat.Message) {
 		s.std.note("the chat is busy, the message waits in its queue")
 		return
 	}
-	s.after, s.turn = *m.ID-1, m.Turn
+	s.after, s.turn, s.id = *m.ID-1, m.Turn, *m.ID
 }
 
 // errLeft is the cause of a second Ctrl-C.
@@ -105,6 +107,8 @@ func (s *sending) follow(ctx context.Context) error {
 		return fmt.Errorf("%w: follow it with `processor watch %s`", err, s.chat)
 	case err != nil:
 		return err
+	case s.gone:
+		return errors.New("the message was removed by somebody who edited the chat")
 	case s.last == nil:
 		return errors.New("the chat was deleted")
 	}
@@ -130,6 +134,9 @@ func (s *sending) outcome() error {
 
 // take prints what belongs to our turn.
 func (s *sending) take(ctx context.Context, e chat.Event) error {
+	if s.removed(e) {
+		return chat.ErrStopWatching
+	}
 	if s.opens(e) {
 		if turn, stop := s.state(); stop {
 			s.interrupt(ctx, turn)
@@ -156,6 +163,19 @@ func (s *sending) take(ctx context.Context, e chat.Event) error {
 	return nil
 }
 
+// removed notices that somebody removed our message. One that is only answered again, perhaps with other text, opens another turn in the same
+// transition, before its status comes.
+func (s *sending) removed(e chat.Event) bool {
+	turn, _ := s.state()
+	switch {
+	case e.Type == chat.RemovedEvent && turn != 0 && s.id >= e.RemovedFrom && s.id <= e.MessageID:
+		s.gone = true
+	case s.gone && e.Type == chat.MessageEvent && e.Message.ClientID == s.client:
+		s.gone = false
+	}
+	return s.gone && e.Type == chat.StatusEvent
+}
+
 // opens notices that our message has left the queue.
 func (s *sending) opens(e chat.Event) bool {
 	m := e.Message
@@ -165,7 +185,7 @@ func (s *sending) opens(e chat.Event) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	waited := s.turn == 0
-	s.turn = m.Turn
+	s.turn, s.id = m.Turn, *m.ID
 	return waited
 }
 

@@ -121,3 +121,39 @@ func TestSendFailsWithTheTurnsOutcome(t *testing.T) {
 		}
 	}
 }
+
+func TestSendFollowsItsMessageThroughAnEdit(t *testing.T) {
+	t.Parallel()
+	x := newSent(t)
+	id := int64(7)
+	x.s.accepted("c", chat.Message{ID: &id, Turn: 2})
+	x.says(2, "this ")
+	again := message(9, 3, chat.User, "edited", "")
+	again.Message.ClientID = "ours"
+	for _, e := range []chat.Event{
+		{Type: chat.RemovedEvent, Turn: 3, RemovedFrom: 5, MessageID: 8}, again, {Type: chat.VoidEvent, Turn: 3}, {Type: chat.StatusEvent, Turn: 3},
+	} {
+		if err := x.take(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	x.says(3, "this too")
+	x.expect("this too")
+}
+
+func TestSendEndsWhenItsMessageIsRemoved(t *testing.T) {
+	t.Parallel()
+	x := newSent(t)
+	id := int64(7)
+	x.s.accepted("c", chat.Message{ID: &id, Turn: 2})
+	before := chat.Event{Type: chat.RemovedEvent, Turn: 2, RemovedFrom: 3, MessageID: 6}
+	removed, other := chat.Event{Type: chat.RemovedEvent, Turn: 3, RemovedFrom: 5, MessageID: 8}, message(9, 3, chat.User, "another", "")
+	for _, e := range []chat.Event{before, {Type: chat.StatusEvent, Turn: 2}, removed, other} {
+		if err := x.take(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := x.take(chat.Event{Type: chat.StatusEvent, Turn: 3}); !errors.Is(err, chat.ErrStopWatching) || !x.s.gone {
+		t.Errorf("after the removal: %v, gone %t", err, x.s.gone)
+	}
+}

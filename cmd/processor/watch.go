@@ -127,7 +127,10 @@ func (v *viewer) take(e chat.Event) error {
 	case chat.StatusEvent:
 		return v.line(statusChange(e))
 	case chat.RemovedEvent:
-		return v.line(fmt.Sprintf("message %d was removed, the turn is tried again", e.MessageID))
+		if e.RemovedFrom == e.MessageID {
+			return v.line(fmt.Sprintf("message %d was removed", e.MessageID))
+		}
+		return v.line(fmt.Sprintf("the messages from %d to %d were removed", e.RemovedFrom, e.MessageID))
 	case chat.DeletedEvent:
 		return v.line("the chat was removed")
 	}

@@ -23,13 +23,19 @@ type watching struct {
 
 func (d *deployment) watch(id chat.ID) *watching {
 	d.t.Helper()
+	return d.watchAfter(id, 0)
+}
+
+// watchAfter goes on after a message.
+func (d *deployment) watchAfter(id chat.ID, after int64) *watching {
+	d.t.Helper()
 	w := &watching{d: d, news: make(chan struct{}, 1)}
 	ctx, cancel := context.WithCancel(d.ctx)
 	done := make(chan struct{})
 	watcher := chat.Watcher{Feed: feed{d.client}, Compare: chat.DefaultTiming().Compare}
 	go func() {
 		defer close(done)
-		if err := watcher.Watch(ctx, id, 0, w.take); err != nil && ctx.Err() == nil {
+		if err := watcher.Watch(ctx, id, after, w.take); err != nil && ctx.Err() == nil {
 			d.t.Errorf("watching %s: %v", id, err)
 		}
 	}()
@@ -79,7 +85,7 @@ func transcript(seen []chat.Event) []chat.Message {
 		case chat.MessageEvent:
 			all = append(all, *e.Message)
 		case chat.RemovedEvent:
-			all = slices.DeleteFunc(all, func(m chat.Message) bool { return *m.ID == e.MessageID })
+			all = slices.DeleteFunc(all, func(m chat.Message) bool { return *m.ID >= e.RemovedFrom && *m.ID <= e.MessageID })
 		case chat.DeletedEvent:
 			all = nil
 		}

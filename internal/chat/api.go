@@ -79,6 +79,22 @@ type (
 		Chat ID  `json:"chat"`
 		Turn int `json:"turn,omitempty"`
 	}
+	// TruncateRequest removes a user message and all that follows it, and sends the message again: with other text or parts if they are
+	// given, else as it was.
+	TruncateRequest struct {
+		Chat    ID      `json:"chat"`
+		Message int64   `json:"message"`
+		Text    *string `json:"text,omitempty"`
+		Parts   []Part  `json:"parts,omitempty"`
+		Model   string  `json:"model,omitempty"`
+		Params  *Params `json:"params,omitempty"`
+		Version int64   `json:"version,omitempty"`
+	}
+	// TruncateReply has the message under its new id.
+	TruncateReply struct {
+		Chat    Chat    `json:"chat"`
+		Message Message `json:"message"`
+	}
 	// WorkersRequest has no fields.
 	WorkersRequest struct{}
 	// WorkersReply lists the registered replicas.

@@ -21,15 +21,13 @@ const (
 // epoch; status is ordered by Version; message is known by its id. Publishers need no common order, and any event
 // may be lost: a watcher that sees a gap reads the row again (I1, I10).
 type Event struct {
-	Type   EventType `json:"type"`
-	Chat   ID        `json:"chat"`
-	Number Number    `json:"number"`
-	// Tenant is the chat's, of what the owner streams not told.
-	Tenant  string `json:"tenant,omitempty"`
-	Turn    int    `json:"turn"`
-	Version int64  `json:"version"`
-	Epoch   int64  `json:"epoch"`
-	Step    int    `json:"step"`
+	Type    EventType `json:"type"`
+	Chat    ID        `json:"chat"`
+	Number  Number    `json:"number"`
+	Turn    int       `json:"turn"`
+	Version int64     `json:"version"`
+	Epoch   int64     `json:"epoch"`
+	Step    int       `json:"step"`
 	// Place numbers the messages of one transition from 1.
 	Place int `json:"place,omitempty"`
 	// Seq numbers deltas from 1 within an epoch; other events carry the last one published.
@@ -42,9 +40,12 @@ type Event struct {
 	Message *Message  `json:"message,omitempty"`
 	// MessageID is the message's id: of one too large for an event, of one removed, and in a status event the last one that the
 	// transition wrote.
-	MessageID int64      `json:"message_id,omitempty"`
-	Delta     *Delta     `json:"delta,omitempty"`
-	Retry     *RetryNote `json:"retry,omitempty"`
+	MessageID int64 `json:"message_id,omitempty"`
+	// RemovedFrom says in every event of a transition that removed messages where they began: those from this id on are gone, in a
+	// removed event up to MessageID.
+	RemovedFrom int64      `json:"removed_from,omitempty"`
+	Delta       *Delta     `json:"delta,omitempty"`
+	Retry       *RetryNote `json:"retry,omitempty"`
 }
 
 // RetryNote tells watchers that the partial is void and when the model is called again.
@@ -77,6 +78,9 @@ func (p Partial) Of(c Chat) bool {
 type Snapshot struct {
 	Chat     Chat      `json:"chat"`
 	Messages []Message `json:"messages"`
+	// Kept is the newest message up to the given one, zero for none: what a reader has beyond it was removed. Releases that can't
+	// tell leave it out.
+	Kept *int64 `json:"kept,omitempty"`
 	// Next is the id after which more messages follow, zero for none.
 	Next    int64    `json:"next,omitempty"`
 	Partial *Partial `json:"partial,omitempty"`
@@ -86,11 +90,12 @@ type Snapshot struct {
 // "done" before the answer is there.
 func (o Outcome) Events(reason string) []Event {
 	c := o.Chat
-	base := Event{Chat: c.ID, Number: c.Number, Tenant: c.Tenant, Turn: c.Turn, Version: c.Version, Epoch: c.Epoch, Step: c.Step, At: c.UpdatedAt}
-	events := make([]Event, 0, len(o.Messages)+len(o.Removed)+1)
-	for _, id := range o.Removed {
+	base := Event{Chat: c.ID, Number: c.Number, Turn: c.Turn, Version: c.Version, Epoch: c.Epoch, Step: c.Step, At: c.UpdatedAt}
+	events := make([]Event, 0, len(o.Messages)+2)
+	if n := len(o.Removed); n > 0 {
+		base.RemovedFrom = o.Kept + 1
 		e := base
-		e.Type, e.MessageID = RemovedEvent, id
+		e.Type, e.MessageID = RemovedEvent, o.Removed[n-1]
 		events = append(events, e)
 	}
 	for i := range o.Messages {

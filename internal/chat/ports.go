@@ -24,8 +24,12 @@ type Outcome struct {
 	Chat     Chat
 	Messages []Message
 	Removed  []int64
+	// Kept is the message before the first removed one, zero for none.
+	Kept int64
 	// From is the status before.
 	From Status
+	// Evicted is the owner whose run the transition ended, if it is not the one that made it.
+	Evicted *WorkerID
 }
 
 // Claimed is a chat with the history that its new owner decides from.
@@ -110,6 +114,19 @@ type Sent struct {
 	Duplicate bool
 }
 
+// Truncation cuts the history before a user message, which then opens a turn again, as it was or with other content.
+type Truncation struct {
+	Chat ID
+	// Message is the user message. It keeps its client_id and gets a new id, so a truncation that is repeated finds nothing.
+	Message int64
+	// Parts, Model and Params replace the message's own where they are set.
+	Parts  []Part
+	Model  string
+	Params json.RawMessage
+	// Version refuses the truncation unless the row still has it; zero means any.
+	Version int64
+}
+
 // Commands is what senders need of the store. Errors are *Error for refusals; anything else means that the outcome is unknown.
 type Commands interface {
 	Create(ctx context.Context, c NewChat) (Sent, error)
@@ -118,6 +135,8 @@ type Commands interface {
 	// Interrupt asks the turn to stop; turn zero means the current one, any other is only stopped if it is the current one.
 	Interrupt(ctx context.Context, id ID, turn int, partial *Partial) (Outcome, error)
 	Retry(ctx context.Context, id ID) (Outcome, error)
+	// Truncate removes the end of the history and opens a turn; the last of the outcome's messages is the one that opened it.
+	Truncate(ctx context.Context, t Truncation) (Outcome, error)
 	// Delete removes the chat at once and returns the row as it was.
 	Delete(ctx context.Context, id ID) (Chat, error)
 }

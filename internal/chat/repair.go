@@ -166,8 +166,8 @@ func (p *Processor) LookAt(o Owned) {
 	}
 }
 
-// Look reads the row of a chat that runs here, and cancels the run with what it finds. It is how an interrupt and a delete reach the owner at
-// once; the beat finds them later too.
+// Look reads the row of a chat that runs here, and cancels the run with what it finds. It is how an interrupt, a truncation and a delete reach
+// the owner at once; the beat finds them later too.
 func (p *Processor) Look(ctx context.Context, id ID) {
 	r := p.find(id)
 	if r == nil {
@@ -184,6 +184,17 @@ func (p *Processor) Look(ctx context.Context, id ID) {
 		r.abort(CauseDeleted)
 	case c.InterruptRequested():
 		r.interrupt(c.Number, c.Turn)
+	default:
+		r.evict(c)
+	}
+}
+
+// evict ends a run whose chat was taken from it. A row of the same owner may be what a write of the run just left behind.
+func (r *run) evict(c Chat) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if ours := c.Worker != nil && *c.Worker == r.reg.ID; !ours && c.Epoch > r.lease.Epoch {
+		r.cancel(CauseLeaseLost)
 	}
 }
 

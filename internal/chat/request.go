@@ -38,12 +38,9 @@ func newMessage(r SendRequest) (NewMessage, error) {
 		}
 		m.Parts = []Part{{Type: TextPart, Text: *r.Text}}
 	}
-	if r.Params != nil {
-		raw, err := storedParams(*r.Params)
-		if err != nil {
-			return m, err
-		}
-		m.Params = raw
+	var err error
+	if m.Params, err = storedParams(r.Params); err != nil {
+		return m, err
 	}
 	if r.After != nil {
 		if *r.After < 0 || *r.After > math.MaxInt32 || r.Busy == BusyInterrupt {
@@ -64,7 +61,12 @@ func newMessage(r SendRequest) (NewMessage, error) {
 	return m, firstError([]error{CheckID("chat", string(m.Chat)), checkParts(m.Parts), checkClientID(m.ClientID), checkModel(m.Model)})
 }
 
-func storedParams(p Params) (json.RawMessage, error) {
+// storedParams makes what is stored of a turn's parameters, nothing of none.
+func storedParams(given *Params) (json.RawMessage, error) {
+	if given == nil {
+		return nil, nil
+	}
+	p := *given
 	client, err := checkMetadata(p.Client)
 	if err != nil {
 		return nil, Errorf(Invalid, "params.client", "params.client must be a JSON object of at most %d bytes, without NUL", MaxMetadata)

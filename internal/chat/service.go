@@ -48,7 +48,7 @@ func NewService(store ServiceStore, bus ServiceBus, config ServiceConfig) *Servi
 
 // Create makes a chat. The same id with the same content again returns the first result.
 func (s *Service) Create(ctx context.Context, r CreateRequest) (CreateReply, error) {
-	c, err := s.newChat(r.forTenant(ctx))
+	c, err := s.newChat(r)
 	if err != nil {
 		return CreateReply{}, err
 	}
@@ -123,7 +123,7 @@ func (s *Service) Delete(ctx context.Context, r ChatRequest) (DeleteReply, error
 	if err != nil {
 		return DeleteReply{}, err
 	}
-	s.bus.Announce(Event{Type: DeletedEvent, Chat: c.ID, Number: c.Number, Tenant: c.Tenant, Turn: c.Turn, Version: c.Version + 1, Epoch: c.Epoch, At: time.Now()})
+	s.bus.Announce(Event{Type: DeletedEvent, Chat: c.ID, Number: c.Number, Turn: c.Turn, Version: c.Version + 1, Epoch: c.Epoch, At: time.Now()})
 	if c.Worker != nil {
 		s.bus.Look(*c.Worker, c.ID)
 	}
@@ -216,12 +216,15 @@ func (s *Service) Workers(ctx context.Context, _ WorkersRequest) (WorkersReply, 
 }
 
 // tell publishes what a committed transition did: events, a dispatch for a chat that waits for an owner, a look for an
-// owner whose turn was asked to stop. Everything here may be lost; the sweeper and the beat repair it.
+// owner whose turn was asked to stop or taken away. Everything here may be lost; the sweeper and the beat repair it.
 func (s *Service) tell(o Outcome, reason string) {
 	if !o.Changed {
 		return
 	}
 	s.bus.Announce(o.Events(reason)...)
+	if o.Evicted != nil {
+		s.bus.Look(*o.Evicted, o.Chat.ID)
+	}
 	switch {
 	case o.Chat.Status == Pending:
 		s.bus.Ring(o.Chat.ID, o.Chat.Begun())

@@ -9,6 +9,8 @@ type Transcript struct {
 	known  bool
 	gone   bool
 	lastID int64
+	// cut is the version of the last removal that was taken from an event.
+	cut int64
 	// place is how many messages of the transition after chat.Version were taken.
 	place int
 	// failed is the error message that ended the open turn, which a Retry removes.
@@ -119,6 +121,8 @@ func (t *Transcript) message(e Event) ([]Event, bool) {
 	switch {
 	case e.MessageID <= t.lastID || e.Version <= t.chat.Version:
 		return nil, false
+	case t.uncut(e):
+		return nil, true
 	case e.Version != t.chat.Version+1 || e.Place != t.place+1 || e.Message == nil:
 		return nil, true
 	}
@@ -131,7 +135,7 @@ func (t *Transcript) take(e Event) []Event {
 	m := e.Message
 	var out []Event
 	if t.failed != nil && t.failed.Turn == m.Turn {
-		out = append(out, t.remove(e))
+		out = append(out, t.remove(e, *t.failed.ID))
 	}
 	t.lastID = *m.ID
 	if m.Role == Assistant {
@@ -147,19 +151,36 @@ func (t *Transcript) take(e Event) []Event {
 }
 
 func (t *Transcript) removed(e Event) ([]Event, bool) {
+	from := e.RemovedFrom
+	if from == 0 {
+		from = e.MessageID // of the release before, which removed one at a time
+	}
 	switch {
-	case e.Version <= t.chat.Version || t.failed == nil:
+	case e.Version <= t.chat.Version || e.Version == t.cut:
 		return nil, false
 	case e.Version != t.chat.Version+1:
 		return nil, true
 	}
-	return []Event{t.remove(e)}, false
+	t.cut = e.Version
+	if from > t.lastID {
+		return nil, false
+	}
+	return []Event{t.remove(e, from)}, false
 }
 
-func (t *Transcript) remove(e Event) Event {
+// uncut reports whether the event's transition removed messages and that event did not come. Nothing later would show it: the ids that remain
+// may be those that are known.
+func (t *Transcript) uncut(e Event) bool { return e.RemovedFrom != 0 && t.cut != e.Version }
+
+// remove forgets the messages from an id on, and tells of it.
+func (t *Transcript) remove(e Event, from int64) Event {
 	gone := e
-	gone.Type, gone.Message, gone.MessageID = RemovedEvent, nil, *t.failed.ID
-	t.failed = nil
+	gone.Type, gone.Message, gone.Status, gone.Worker, gone.Reason = RemovedEvent, nil, "", nil, ""
+	gone.MessageID, gone.RemovedFrom, gone.Place = t.lastID, from, 0
+	t.lastID = from - 1
+	if t.failed != nil && *t.failed.ID >= from {
+		t.failed = nil
+	}
 	return gone
 }
 
@@ -168,12 +189,12 @@ func (t *Transcript) status(e Event) ([]Event, bool) {
 	if e.Version <= t.chat.Version {
 		return nil, false
 	}
-	if e.Version != t.chat.Version+1 || e.MessageID > t.lastID {
+	if e.Version != t.chat.Version+1 || e.MessageID > t.lastID || t.uncut(e) {
 		return nil, true
 	}
 	out := t.raise(e)
 	if t.retried(e.Turn, e.Status) {
-		out = append(out, t.remove(e))
+		out = append(out, t.remove(e, *t.failed.ID))
 	}
 	t.place = 0
 	t.chat.Version, t.chat.Status, t.chat.Worker = e.Version, e.Status, e.Worker
@@ -203,6 +224,9 @@ func (t *Transcript) Reset(s Snapshot) []Event {
 	t.chat.Number = c.Number
 	var out []Event
 	base := Event{Chat: c.ID, Number: c.Number, Turn: c.Turn, Version: c.Version, Epoch: c.Epoch, Step: c.Step, At: c.UpdatedAt}
+	if s.Kept != nil && *s.Kept < t.lastID {
+		out = append(out, t.remove(base, *s.Kept+1))
+	}
 	for i := range s.Messages {
 		m := &s.Messages[i]
 		if m.ID == nil || *m.ID <= t.lastID {
@@ -213,7 +237,7 @@ func (t *Transcript) Reset(s Snapshot) []Event {
 		out = append(out, t.take(e)...)
 	}
 	if t.retried(c.Turn, c.Status) {
-		out = append(out, t.remove(base))
+		out = append(out, t.remove(base, *t.failed.ID))
 	}
 	if s.Next != 0 {
 		return out // more pages follow; the row is taken with the last one

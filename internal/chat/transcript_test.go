@@ -104,7 +104,7 @@ func (w *world) said(f chat.Finish) []chat.Message {
 
 // act does one random thing.
 func (w *world) act() {
-	w.do(rapid.SampledFrom([]string{"delta", "delta", "delta", "delta", "send", "claim", "claim", "finish", "fail", "retry", "backoff", "yield", "interrupt", "commit", "commit", "delete"}).Draw(w.t, "act"))
+	w.do(rapid.SampledFrom([]string{"delta", "delta", "delta", "delta", "send", "claim", "claim", "finish", "fail", "retry", "backoff", "yield", "interrupt", "commit", "commit", "delete", "truncate"}).Draw(w.t, "act"))
 }
 
 func (w *world) do(act string) {
@@ -127,6 +127,8 @@ func (w *world) do(act string) {
 		w.tell(w.store.Retry(ctx, watched))
 	case "interrupt":
 		w.tell(w.store.Interrupt(ctx, watched, 0, &w.partial))
+	case "truncate":
+		w.truncate(ctx)
 	case "delete":
 		w.recreate(ctx)
 	default:
@@ -164,6 +166,17 @@ func (w *world) write(ctx context.Context, act string) {
 		return
 	}
 	w.tell(o, err)
+}
+
+// truncate cuts at any message; only those of users are accepted.
+func (w *world) truncate(ctx context.Context) {
+	s, err := w.store.Snapshot(ctx, watched, 0, 10_000)
+	w.must(err)
+	if len(s.Messages) == 0 {
+		return
+	}
+	cut := rapid.SampledFrom(s.Messages).Draw(w.t, "cut")
+	w.tell(w.store.Truncate(ctx, chat.Truncation{Chat: watched, Message: *cut.ID}))
 }
 
 func (w *world) recreate(ctx context.Context) {
@@ -213,7 +226,13 @@ func (v *viewer) see(events []chat.Event) {
 				v.live = ""
 			}
 		case chat.RemovedEvent:
-			v.messages = slices.DeleteFunc(v.messages, func(m string) bool { return strings.HasPrefix(m, fmt.Sprintf("%d ", e.MessageID)) })
+			v.messages = slices.DeleteFunc(v.messages, func(m string) bool {
+				var id int64
+				if _, err := fmt.Sscan(m, &id); err != nil {
+					v.w.t.Fatal(err)
+				}
+				return id >= e.RemovedFrom && id <= e.MessageID
+			})
 		case chat.DeletedEvent:
 			v.messages, v.live = nil, ""
 		case chat.VoidEvent:

@@ -21,6 +21,7 @@ const (
 	Recover   Transition = "recover"
 	Interrupt Transition = "interrupt"
 	Retry     Transition = "retry"
+	Truncate  Transition = "truncate"
 	Delete    Transition = "delete"
 )
 
@@ -38,11 +39,7 @@ type Rule struct {
 }
 
 // Rules lists the table. What is not in it is refused.
-func Rules() []Rule { return slices.Clone(table) }
-
-var table = newTable() //nolint:gochecknoglobals // a constant, of a kind that Go has no constants of; it is asked in every transition
-
-func newTable() []Rule {
+func Rules() []Rule {
 	return []Rule{
 		{Send, Waiting, []Status{Pending}, false, "a new turn opens"},
 		{Send, Parked, []Status{Pending}, false, "the queue's head opens a turn, budgets start anew"},
@@ -63,6 +60,10 @@ func newTable() []Rule {
 		{Retry, Waiting, []Status{Waiting}, false, "changes nothing"},
 		{Retry, Pending, []Status{Pending}, false, "changes nothing"},
 		{Retry, Running, []Status{Running}, false, "changes nothing"},
+		{Truncate, Waiting, []Status{Pending}, false, "the end of the history goes, its first message opens a turn, epoch+1"},
+		{Truncate, Pending, []Status{Pending}, false, "the same; the queue is kept"},
+		{Truncate, Running, []Status{Pending}, false, "the same; the owner is fenced and told to look"},
+		{Truncate, Parked, []Status{Pending}, false, "the same; the error is gone"},
 		{Delete, Waiting, []Status{Gone}, false, ""},
 		{Delete, Pending, []Status{Gone}, false, ""},
 		{Delete, Running, []Status{Gone}, false, "the owner finds no row and stops"},
@@ -73,7 +74,7 @@ func newTable() []Rule {
 // Transitions lists every transition in the table's order.
 func Transitions() []Transition {
 	var all []Transition
-	for _, r := range table {
+	for _, r := range Rules() {
 		if !slices.Contains(all, r.Transition) {
 			all = append(all, r.Transition)
 		}
@@ -84,7 +85,7 @@ func Transitions() []Transition {
 // From lists the statuses from which t is allowed, changing something or not.
 func (t Transition) From() []Status {
 	var from []Status
-	for _, r := range table {
+	for _, r := range Rules() {
 		if r.Transition == t {
 			from = append(from, r.From)
 		}
@@ -94,7 +95,7 @@ func (t Transition) From() []Status {
 
 // To lists the statuses that may follow t from a status; none means that t is refused there.
 func (t Transition) To(from Status) []Status {
-	for _, r := range table {
+	for _, r := range Rules() {
 		if r.Transition == t && r.From == from {
 			return r.To
 		}

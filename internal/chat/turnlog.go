@@ -46,7 +46,7 @@ const (
 	TurnEnded  TurnEventType = "ended"
 	// TurnVoided withdraws what came after Kept in its attempt. Only who has seen some of that gets it.
 	TurnVoided TurnEventType = "voided"
-	// TurnGone has no mark: the chat was deleted.
+	// TurnGone has no mark: the chat was deleted, or a truncation removed the turn.
 	TurnGone TurnEventType = "gone"
 )
 
@@ -70,8 +70,10 @@ type TurnLog struct {
 	cursor Mark
 
 	opened int64 // the epoch at which the turn opened
+	first  int64 // the user's message
 	begun  bool
 	over   bool
+	gone   bool
 	// at is the last event's mark; kept is the last place of the attempt that is committed, seen the last one that the watcher knows.
 	at   Mark
 	kept int64
@@ -95,13 +97,16 @@ func (l *TurnLog) Apply(e Event) []TurnEvent {
 	case e.Type == DeletedEvent:
 		l.over = true
 		return []TurnEvent{{Type: TurnGone}}
-	case e.Turn != l.turn:
+	case l.truncated(e):
+		l.over, l.gone = true, true
+		return []TurnEvent{{Type: TurnGone}}
+	case e.Turn != l.turn || l.gone:
 		return nil
 	case e.Type == MessageEvent && e.Message != nil && e.Message.Role == User:
 		return l.open(e)
 	case !l.begun:
 		return nil
-	case e.Type == RemovedEvent:
+	case e.Type == RemovedEvent: // of the end of the turn
 		l.reopen(e.MessageID)
 		return nil
 	case l.over:
@@ -115,11 +120,16 @@ func (l *TurnLog) Apply(e Event) []TurnEvent {
 	}
 }
 
+// truncated reports whether the event removes the turn.
+func (l *TurnLog) truncated(e Event) bool {
+	return e.Type == RemovedEvent && l.begun && !l.gone && l.first >= e.RemovedFrom && l.first <= e.MessageID
+}
+
 func (l *TurnLog) open(e Event) []TurnEvent {
 	if l.begun {
 		return nil
 	}
-	l.begun, l.opened, l.at = true, e.Message.Epoch, Mark{Place: -1}
+	l.begun, l.first, l.opened, l.at = true, *e.Message.ID, e.Message.Epoch, Mark{Place: -1}
 	l.seen = l.known(0)
 	out := l.emit(TurnEvent{Type: TurnOpened, Message: e.Message})
 	l.kept = l.at.Place

@@ -10,7 +10,7 @@ import (
 )
 
 const getSQL = `
-select ` + chatColumns + ` from processor.chats c where c.id = @chat and ` + visible
+select ` + chatColumns + ` from processor.chats c where c.id = @chat`
 
 // Get implements chat.Queries.
 func (s *Store) Get(ctx context.Context, id chat.ID) (chat.Chat, error) {
@@ -26,7 +26,7 @@ func (s *Store) Get(ctx context.Context, id chat.ID) (chat.Chat, error) {
 
 // snapshotSQL reads row and messages in one statement. What may be long in the row comes with the first message only.
 const snapshotSQL = `
-select ` + chatFacts + `, case when coalesce(m.place, 1) = 1 then c.metadata else '{}' end, case when coalesce(m.place, 1) = 1 then c.system else '' end,
+select coalesce((select max(k.id) from processor.messages k where k.chat = c.number and k.id <= @after), 0), ` + chatFacts + `, case when coalesce(m.place, 1) = 1 then c.metadata else '{}' end, case when coalesce(m.place, 1) = 1 then c.system else '' end,
   ` + messageColumns + `
 from processor.chats c left join lateral (
   select m.*, row_number() over (order by m.id) as place
@@ -34,14 +34,18 @@ from processor.chats c left join lateral (
     select ` + messageColumns + ` from processor.messages m where m.chat = c.number and m.id > @after order by m.id limit @messages::int
   ) m
 ) m on true
-where c.id = @chat and ` + visible + `
+where c.id = @chat
 order by m.id`
 
 // Snapshot implements chat.Queries.
 func (s *Store) Snapshot(ctx context.Context, id chat.ID, after int64, limit int) (chat.Snapshot, error) {
 	var w written
+	var kept int64
 	err := s.do(ctx, "read a transcript", func(b *batch) {
-		b.query(snapshotSQL, args{"chat": id, "after": after, "messages": limit + 1}, func(rows pgx.Rows) error { return w.read(rows) })
+		b.query(snapshotSQL, args{"chat": id, "after": after, "messages": limit + 1}, func(rows pgx.Rows) error {
+			w = written{}
+			return readWritten(rows, []any{&kept}, func() *written { return &w })
+		})
 	})
 	if err == nil && !w.found {
 		err = chat.ErrNotFound(id)
@@ -49,7 +53,7 @@ func (s *Store) Snapshot(ctx context.Context, id chat.ID, after int64, limit int
 	if err != nil {
 		return chat.Snapshot{}, err
 	}
-	snap := chat.Snapshot{Chat: w.chat, Messages: w.messages}
+	snap := chat.Snapshot{Chat: w.chat, Messages: w.messages, Kept: &kept}
 	if len(snap.Messages) > limit {
 		snap.Messages = snap.Messages[:limit]
 		snap.Next = *snap.Messages[limit-1].ID
@@ -74,12 +78,6 @@ func listSQL(f chat.Filter) string {
 
 // List implements chat.Queries.
 func (s *Store) List(ctx context.Context, f chat.Filter) ([]chat.Chat, error) {
-	if only := chat.TenantOf(ctx); only != "" {
-		if f.Tenant != "" && f.Tenant != only {
-			return nil, nil
-		}
-		f.Tenant = only // instead of visible, for the index
-	}
 	if f.Status != "" && !f.Status.Valid() {
 		return nil, chat.Errorf(chat.Invalid, "status", "there is no status %q", string(f.Status))
 	}

@@ -12,21 +12,23 @@ import (
 const retrySQL = `
 with forgotten as (
   delete from processor.messages m using processor.chats c
-  where c.id = @chat and ` + visible + ` and c.status = 'error' and m.chat = c.number and m.turn = c.turn and m.finish = 'error'
+  where c.id = @chat and c.status = 'error' and m.chat = c.number and m.turn = c.turn and m.finish = 'error'
   returning m.id
 )
 update processor.chats c set ` + changing + `, ` + anew + `, ` + waking + `, epoch = c.epoch + 1, last_error = null
-where c.id = @chat and ` + visible + ` and c.status = 'error'
-returning array(select f.id from forgotten f order by f.id), ` + chatColumns
+where c.id = @chat and c.status = 'error'
+returning array(select f.id from forgotten f order by f.id),
+  coalesce((select max(m.id) from processor.messages m where m.chat = c.number and m.id not in (select f.id from forgotten f)), 0), ` + chatColumns
 
 // Retry implements chat.Commands.
 func (s *Store) Retry(ctx context.Context, id chat.ID) (chat.Outcome, error) {
 	a := args{"chat": id, "redispatch": s.config.Timing.RedispatchAfter}
 	var before, after written
 	var removed []int64
+	var kept int64
 	err := s.do(ctx, "retry a turn", func(b *batch) {
 		before.lock(b, a)
-		b.query(retrySQL, a, func(rows pgx.Rows) error { return after.readChat(rows, &removed) })
+		b.query(retrySQL, a, func(rows pgx.Rows) error { return after.readChat(rows, &removed, &kept) })
 	})
 	switch {
 	case err != nil:
@@ -37,13 +39,13 @@ func (s *Store) Retry(ctx context.Context, id chat.ID) (chat.Outcome, error) {
 		return chat.Outcome{Chat: before.chat, From: before.chat.Status}, nil
 	}
 	out := after.outcome(before.chat.Status, nil)
-	out.Removed = removed
+	out.Removed, out.Kept = removed, kept
 	return out, nil
 }
 
 // deleteSQL takes the chat's messages and queue with it.
 const deleteSQL = `
-delete from processor.chats c where c.id = @chat and ` + visible + ` and c.status = any(@from::text[]) returning ` + chatColumns
+delete from processor.chats c where c.id = @chat and c.status = any(@from::text[]) returning ` + chatColumns
 
 // Delete implements chat.Commands.
 func (s *Store) Delete(ctx context.Context, id chat.ID) (chat.Chat, error) {

@@ -228,7 +228,7 @@ func (s *Store) send(ctx context.Context, to sender, c call) error {
 }
 
 func (s *Store) once(ctx context.Context, to sender, c call) error {
-	b := &batch{statements: s.statements, tenant: chat.TenantOf(ctx)}
+	b := &batch{statements: s.statements}
 	c(b)
 	return to.SendBatch(ctx, &b.Batch).Close()
 }

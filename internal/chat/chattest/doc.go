@@ -10,7 +10,7 @@
 //	I5  from history: CheckInvariants (the row's step is what the messages say)
 //	I7  idle chats: CheckStep (an idle chat changes only by a move of its own), CheckIdle (a sweep leaves it as it is)
 //	I8  a deploy is no failure: CheckStep (takeovers rise only when a process died that was not draining)
-//	I10 one transcript: CheckStep (history grows at its end only; a retry alone takes its own error away)
+//	I10 one transcript: CheckStep (history grows at its end only; a retry takes its own error away, a truncation whole turns)
 //
 // I1, I6 and I9 are not visible in rows; the tests of bus, sweeper and processor keep them.
 package chattest

@@ -14,7 +14,8 @@ func (g *game) actions() map[string]func(*rapid.T) {
 	return map[string]func(*rapid.T){
 		"create": g.anew(g.create), "send": g.anew(g.send), "send more": g.anew(g.send), "flood": g.anew(g.flood),
 		"interrupt": g.anew(g.interrupt), "retry": g.anew(g.retry), "delete": g.anew(g.delete),
-		"claim": g.anew(g.claim), "claim more": g.anew(g.claim),
+		"truncate": g.anew(g.truncate),
+		"claim":    g.anew(g.claim), "claim more": g.anew(g.claim),
 		"backoff": g.anew(g.backoff), "commit": g.anew(g.commit), "call": g.anew(g.call), "finish": g.anew(g.finish),
 		"fail": g.anew(g.fail), "yield": g.anew(g.yield), "late": g.anew(g.late), "zombie": g.anew(g.zombie),
 		"register": g.anew(g.register), "beat": g.anew(g.beat), "release": g.anew(g.release), "unregister": g.anew(g.unregister),
@@ -131,6 +132,39 @@ func (g *game) interrupt() {
 func (g *game) retry() {
 	id := g.chat()
 	g.move(fmt.Sprintf("retry %s", id), func(p *player) view { return p.outcome(p.Retry(p.ctx, id)) })
+}
+
+// truncate cuts at a message that is drawn by its place, which may be none or not a user's.
+func (g *game) truncate() {
+	id, place := g.chat(), rapid.IntRange(0, 9).Draw(g.T, "message")
+	t := chat.Truncation{Chat: id}
+	if rapid.Bool().Draw(g.T, "edited") {
+		t.Parts = say("edited")
+	}
+	if rapid.IntRange(0, 4).Draw(g.T, "settings") == 4 {
+		t.Model, t.Params = "openai/x", []byte(`{"max_tokens": 9}`)
+	}
+	behind := rapid.SampledFrom([]int64{-1, 0, 0, 1}).Draw(g.T, "versions behind")
+	g.move(fmt.Sprintf("truncate %+v at message %d, versions behind %d", t, place, behind), func(p *player) view {
+		return p.outcome(p.Truncate(p.ctx, p.truncation(t, place, behind)))
+	})
+}
+
+// truncation names the message from the end of the history, and the version if behind is not negative.
+func (p *player) truncation(t chat.Truncation, place int, behind int64) chat.Truncation {
+	t.Message = 1 << 40
+	c, ok := p.rows.Chat(t.Chat)
+	if !ok {
+		return t
+	}
+	if behind >= 0 {
+		t.Version = max(0, c.Chat.Version-behind)
+	}
+	history := p.rows.History(c.Chat.Number)
+	if n := len(history); place < n {
+		t.Message = *history[n-1-place].ID
+	}
+	return t
 }
 
 func (g *game) delete() {

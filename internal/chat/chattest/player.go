@@ -37,6 +37,8 @@ type view struct {
 	Chats                      []chat.Chat
 	Messages                   []chat.Message
 	Removed                    []int64
+	Kept                       int64
+	Evicted                    *chat.WorkerID
 	Other                      any
 	// Elapsed, Swept and Fenced say what kind of move it was; Fenced is one under a lease that is over.
 	Elapsed time.Duration
@@ -96,6 +98,7 @@ func (p *player) name(v *view) {
 	for i, id := range v.Removed {
 		v.Removed[i] = int64(p.ids[id])
 	}
+	v.Kept = int64(p.ids[v.Kept])
 }
 
 // named are the rows in a form that can be compared. The messages of a chat whose row is as before are left out: CheckStep
@@ -211,7 +214,7 @@ func (p *player) outcome(o chat.Outcome, err error) view {
 	if o.Chat.Worker != nil {
 		p.leases = append(p.leases, leaseOf(o.Chat, *o.Chat.Worker))
 	}
-	return view{Changed: o.Changed, From: o.From, Chats: []chat.Chat{o.Chat}, Messages: o.Messages, Removed: o.Removed}
+	return view{Changed: o.Changed, From: o.From, Chats: []chat.Chat{o.Chat}, Messages: o.Messages, Removed: o.Removed, Kept: o.Kept, Evicted: o.Evicted}
 }
 
 func (p *player) sent(s chat.Sent, err error) view {

@@ -19,10 +19,10 @@ func object(raw json.RawMessage) json.RawMessage {
 }
 
 // Get implements chat.Queries.
-func (m *Memory) Get(ctx context.Context, id chat.ID) (chat.Chat, error) {
+func (m *Memory) Get(_ context.Context, id chat.ID) (chat.Chat, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	c, err := m.findFor(ctx, id)
+	c, err := m.find(id)
 	if err != nil {
 		return chat.Chat{}, err
 	}
@@ -30,15 +30,21 @@ func (m *Memory) Get(ctx context.Context, id chat.ID) (chat.Chat, error) {
 }
 
 // Snapshot implements chat.Queries.
-func (m *Memory) Snapshot(ctx context.Context, id chat.ID, after int64, limit int) (chat.Snapshot, error) {
+func (m *Memory) Snapshot(_ context.Context, id chat.ID, after int64, limit int) (chat.Snapshot, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	c, err := m.findFor(ctx, id)
+	c, err := m.find(id)
 	if err != nil {
 		return chat.Snapshot{}, err
 	}
-	page := slices.DeleteFunc(slices.Clone(c.messages), func(msg chat.Message) bool { return *msg.ID <= after })
-	s := chat.Snapshot{Chat: c.chat, Messages: page}
+	var kept int64
+	page := slices.DeleteFunc(slices.Clone(c.messages), func(msg chat.Message) bool {
+		if *msg.ID <= after {
+			kept = *msg.ID
+		}
+		return *msg.ID <= after
+	})
+	s := chat.Snapshot{Chat: c.chat, Messages: page, Kept: &kept}
 	if len(page) > limit {
 		s.Messages, s.Next = page[:limit], *page[limit-1].ID
 	}
@@ -46,14 +52,13 @@ func (m *Memory) Snapshot(ctx context.Context, id chat.ID, after int64, limit in
 }
 
 // List implements chat.Queries.
-func (m *Memory) List(ctx context.Context, f chat.Filter) ([]chat.Chat, error) {
+func (m *Memory) List(_ context.Context, f chat.Filter) ([]chat.Chat, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	only := chat.TenantOf(ctx)
 	var page []chat.Chat
 	for _, r := range slices.Backward(m.byNumber()) {
 		c := r.chat
-		if (f.Status != "" && c.Status != f.Status) || (f.Tenant != "" && c.Tenant != f.Tenant) || (only != "" && c.Tenant != only) || (f.Before != 0 && c.Number >= f.Before) {
+		if (f.Status != "" && c.Status != f.Status) || (f.Tenant != "" && c.Tenant != f.Tenant) || (f.Before != 0 && c.Number >= f.Before) {
 			continue
 		}
 		if len(page) < f.Limit {

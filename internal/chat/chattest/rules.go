@@ -27,6 +27,9 @@ type Rules struct {
 	Claimed func(c *chat.Chat)
 	// Anew gives the turn that opens its budgets back, and forgets who asked the last one to stop.
 	Anew func(c *chat.Chat)
+	// Truncated gives a chat whose history was cut its new epoch (I2), and Cut says what goes when the history is cut at a message.
+	Truncated func(c *chat.Chat)
+	Cut       func(from int64, m chat.Message) bool
 	// Inserted says whether a message that leaves the queue enters the history (I4).
 	Inserted func(m chat.Message) bool
 	// Accepted says whether two messages are one, sent twice (I4).
@@ -43,8 +46,8 @@ type Rules struct {
 func DefaultRules() Rules {
 	return Rules{
 		Guard: guard, Claimable: claimable, Recoverable: recoverable, Entitled: entitled, Beats: beats, Wake: wake,
-		HandOff: nextEpoch, TakeOver: takeOver, Claimed: nextEpoch, Anew: anew, Inserted: inserted, Accepted: accepted,
-		Charged: charged, Asked: chat.Chat.InterruptRequested, Poisoned: poisoned,
+		HandOff: nextEpoch, TakeOver: takeOver, Claimed: nextEpoch, Anew: anew, Truncated: nextEpoch, Cut: isCut, Inserted: inserted,
+		Accepted: accepted, Charged: charged, Asked: chat.Chat.InterruptRequested, Poisoned: poisoned,
 	}
 }
 
@@ -76,6 +79,8 @@ func takeOver(c *chat.Chat) {
 func anew(c *chat.Chat) {
 	c.Attempts, c.RetryAt, c.Takeovers, c.Recoveries, c.InterruptTurn = 0, nil, 0, 0, 0
 }
+
+func isCut(from int64, m chat.Message) bool { return *m.ID >= from }
 
 func inserted(chat.Message) bool { return true }
 

@@ -84,10 +84,15 @@ func (f *faults) charges(b, a chat.Chat, after Rows) {
 	}
 }
 
-// writes: history only grows at its end, under the row's epoch; a retry alone takes the error away that parked the chat.
+// writes: history only grows at its end, under the row's epoch; a retry alone takes the error away that parked the chat, and a truncation
+// takes an end away that begins with a user message.
 func (f *faults) writes(b, a chat.Chat, old, now []chat.Message) {
 	if b.Status == chat.Parked && a.Status == chat.Pending && a.Turn == b.Turn && len(old) > 0 {
 		old = old[:len(old)-1]
+	}
+	if truncated(b, a, old, now) {
+		f.unless(a.Epoch == b.Epoch+1, "I2: a truncation left the chat in epoch %d", a.Epoch)
+		return
 	}
 	if len(now) < len(old) || !slices.EqualFunc(old, now[:len(old)], alike[chat.Message]) {
 		f.same(false, "I10: history was rewritten", old, now)
@@ -99,6 +104,17 @@ func (f *faults) writes(b, a chat.Chat, old, now []chat.Message) {
 		stopped := m.Finish == chat.Interrupted || m.Turn != b.Turn || !m.Ends()
 		f.unless(!b.InterruptRequested() || stopped, "I4: turn %d was asked to stop and ended as %s", m.Turn, m.Finish)
 	}
+}
+
+// truncated: a user message and all after it went, and the same sender's message opened a turn.
+func truncated(b, a chat.Chat, old, now []chat.Message) bool {
+	kept := len(now) - 1
+	if kept < 0 || kept >= len(old) || a.Status != chat.Pending || a.Version != b.Version+1 || a.Turn != b.Turn+1 {
+		return false
+	}
+	cut, opened := old[kept], now[kept]
+	return cut.Role == chat.User && opened.Role == chat.User && opened.ClientID == cut.ClientID && opened.Turn == a.Turn && opened.Epoch == a.Epoch &&
+		*opened.ID > *old[len(old)-1].ID && slices.EqualFunc(old[:kept], now[:kept], alike[chat.Message])
 }
 
 // alike is cmp.Equal with a short cut, since nearly everything compared here did not change.

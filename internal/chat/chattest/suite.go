@@ -18,9 +18,9 @@ func Suite(t *testing.T, open func(t *testing.T) Store) {
 	rules := slices.Concat(
 		creating(), sending(), repeatingSends(), queueing(), interruptingSends(),
 		claiming(), loading(), committing(), ending(), handing(), repeating(),
-		interrupting(), stopping(), withdrawing(), keeping(), retrying(),
+		interrupting(), stopping(), withdrawing(), keeping(), retrying(), truncating(), truncatingBusy(),
 		recovering(), losing(), sparing(), budgets(), parking(), dispatching(), waking(),
-		beating(), pruning(), reading(), racing(), keepingTenantsApart(), sendingTogether(), sweepingTogether(),
+		beating(), pruning(), reading(), racing(), sendingTogether(), truncatingTogether(), sweepingTogether(),
 	)
 	for _, r := range rules {
 		t.Run(r.sentence, func(t *testing.T) {

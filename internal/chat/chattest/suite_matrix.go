@@ -100,6 +100,8 @@ func (k *kit) try(tr chat.Transition, l chat.Lease) (from chat.Status, err error
 		out, err = k.s.Interrupt(k.ctx, l.Chat, 0, nil)
 	case chat.Retry:
 		out, err = k.s.Retry(k.ctx, l.Chat)
+	case chat.Truncate:
+		out, err = k.s.Truncate(k.ctx, chat.Truncation{Chat: l.Chat, Message: k.firstOf(l.Number)})
 	case chat.Delete:
 		var c chat.Chat
 		c, err = k.s.Delete(k.ctx, l.Chat)
@@ -108,6 +110,15 @@ func (k *kit) try(tr chat.Transition, l chat.Lease) (from chat.Status, err error
 		return chat.Running, k.moves(l)[tr]()
 	}
 	return out.From, err
+}
+
+// firstOf is the id of a chat's first message; one that is gone has none.
+func (k *kit) firstOf(n chat.Number) int64 {
+	k.t.Helper()
+	if history := k.rows().History(n); len(history) > 0 {
+		return *history[0].ID
+	}
+	return 1
 }
 
 func (k *kit) allowed(tr chat.Transition, from chat.Status) {

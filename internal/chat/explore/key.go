@@ -41,7 +41,7 @@ func (s *state) key() key {
 			return "gone"
 		},
 	}
-	text := fmt.Appendf([]byte(s.db.KeyUnder(names)), "\n%d", s.bus)
+	text := fmt.Appendf([]byte(s.db.KeyUnder(names)), "\n%d %t", s.bus, s.truncated)
 	for _, i := range order {
 		text = append(text, texts[i]...)
 		text = fmt.Appendf(text, " %d %d", names.Epoch(s.procs[i].run.lease.Epoch), names.Epoch(s.procs[i].waiting.Epoch))

@@ -28,7 +28,7 @@ type move struct {
 // moves lists all that can happen in a state, in an order that depends on nothing else.
 func (s *state) moves(rows chattest.Rows) []move {
 	c, _ := rows.Chat(subject)
-	all := append(s.usersMoves(c.Chat), s.busMoves(rows)...)
+	all := append(s.usersMoves(c.Chat, rows), s.busMoves(rows)...)
 	for i := range s.procs {
 		all = append(all, s.processMoves(i, c.Chat, rows)...)
 	}
@@ -37,7 +37,7 @@ func (s *state) moves(rows chattest.Rows) []move {
 	return all
 }
 
-func (s *state) usersMoves(c chat.Chat) (all []move) {
+func (s *state) usersMoves(c chat.Chat, rows chattest.Rows) (all []move) {
 	if len(s.accepted) == 0 {
 		all = append(all, move{chance, "the user sends the first message", send(first, chat.BusyQueue)})
 	}
@@ -51,6 +51,13 @@ func (s *state) usersMoves(c chat.Chat) (all []move) {
 		all = append(all, move{chance, "the user interrupts", interrupt})
 	case c.Status == chat.Parked:
 		all = append(all, move{trouble, "the user retries", retry})
+	}
+	if !s.truncated {
+		for _, m := range rows.History(c.Number) {
+			if m.Role == chat.User {
+				all = append(all, move{trouble, "the user cuts the history before the message " + m.ClientID, truncate(m)})
+			}
+		}
 	}
 	return all
 }
@@ -107,7 +114,11 @@ type adder func(k kind, what string, do func(s *state) error)
 func (s *state) fates(i int, add adder) {
 	add(trouble, "crashes", func(s *state) error { return s.start(i) })
 	if !s.procs[i].draining {
-		add(trouble, "is told to shut down", func(s *state) error { return s.drain(i) })
+		add(trouble, "is told to shut down", func(s *state) error {
+			s.procs[i].draining = true
+			_, err := s.store().Beat(s.ctx, s.procs[i].id, 0, true)
+			return err
+		})
 	}
 }
 

@@ -3,6 +3,7 @@ package explore
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"processor/internal/chat"
 	"processor/internal/chat/chattest"
@@ -32,6 +33,25 @@ func retry(s *state) error {
 	out, err := s.store().Retry(s.ctx, subject)
 	s.ring(out.Chat)
 	return err
+}
+
+// truncate sends a message again, and takes back what followed it.
+func truncate(m chat.Message) func(*state) error {
+	return func(s *state) error {
+		history := s.rows().History(s.row().Number)
+		out, err := s.store().Truncate(s.ctx, chat.Truncation{Chat: subject, Message: *m.ID})
+		s.ring(out.Chat)
+		s.truncated = true
+		var left []string
+		for _, client := range s.accepted {
+			gone := func(h chat.Message) bool { return h.ClientID == client && *h.ID > *m.ID }
+			if !slices.ContainsFunc(history, gone) {
+				left = append(left, client)
+			}
+		}
+		s.accepted = left
+		return err
+	}
 }
 
 // still tries all that must change nothing in this state: what is sent twice, refused, meant for another turn, or swept without need.

@@ -18,8 +18,6 @@ type World struct {
 	Steps int
 	// Deaths is how many owners of the first message have died before the walk begins: with two, the next one parks the chat.
 	Deaths int
-	// Draining: the walk begins with an owner of the first message that was told to shut down, which would be a trouble by itself.
-	Draining bool
 	// Rules are the store's, Flaws what is wrong with everything else.
 	Rules chattest.Rules
 	Flaws Flaws
@@ -47,8 +45,10 @@ type state struct {
 	db       *chattest.Memory
 	mine     bool
 	accepted []string // client ids, never written in place
-	bus      message
-	procs    [2]process
+	// truncated: the user has cut the history once, which is as often as a walk allows.
+	truncated bool
+	bus       message
+	procs     [2]process
 }
 
 // begin is a chat without messages, and two replicas.
@@ -65,29 +65,21 @@ func (w World) begin(ctx context.Context) (*state, error) {
 			return nil, err
 		}
 	}
-	return s, s.prelude()
+	return s, s.doom()
 }
 
-// prelude is what happened before the walk begins.
-func (s *state) prelude() error {
-	if s.Deaths == 0 && !s.Draining {
+// doom lets owners die one after another.
+func (s *state) doom() error {
+	if s.Deaths == 0 {
 		return nil
 	}
 	err := send(first, chat.BusyQueue)(s)
 	for range s.Deaths {
 		owner := s.procs[0].id
-		err = errors.Join(err, s.owned(), s.start(0), s.judge(owner, chat.LostGone), s.tidy(s.rows()))
-	}
-	if s.Draining {
-		err = errors.Join(err, s.owned(), s.drain(0))
+		s.bus, s.procs[0].held = inFlight, current
+		err = errors.Join(err, s.claim(0, true), s.start(0), s.judge(owner, chat.LostGone), s.tidy(s.rows()))
 	}
 	return err
-}
-
-// owned gives the chat to the first replica.
-func (s *state) owned() error {
-	s.bus, s.procs[0].held = inFlight, current
-	return s.claim(0, true)
 }
 
 // next is a state to make a move in.
