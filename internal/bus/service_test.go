@@ -105,10 +105,10 @@ func TestWhatIsNotForCallersIsNotTold(t *testing.T) {
 	}})
 	want := map[string]int{"leak": 503, "panic": 503, "broken": 503, "large": 413, "echo": 200}
 	for name := range want {
-		if name == "echo" {
+		err := b.Call(t.Context(), "chats."+name, nil, nil)
+		if name == "echo" && err == nil {
 			continue
 		}
-		err := b.Call(t.Context(), "chats."+name, nil, nil)
 		var e *chat.Error
 		if !errors.As(err, &e) || e.Code.Status() != want[name] || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: %v", name, err)

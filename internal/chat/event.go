@@ -21,13 +21,15 @@ const (
 // epoch; status is ordered by Version; message is known by its id. Publishers need no common order, and any event
 // may be lost: a watcher that sees a gap reads the row again (I1, I10).
 type Event struct {
-	Type    EventType `json:"type"`
-	Chat    ID        `json:"chat"`
-	Number  Number    `json:"number"`
-	Turn    int       `json:"turn"`
-	Version int64     `json:"version"`
-	Epoch   int64     `json:"epoch"`
-	Step    int       `json:"step"`
+	Type   EventType `json:"type"`
+	Chat   ID        `json:"chat"`
+	Number Number    `json:"number"`
+	// Tenant is the chat's, of what the owner streams not told.
+	Tenant  string `json:"tenant,omitempty"`
+	Turn    int    `json:"turn"`
+	Version int64  `json:"version"`
+	Epoch   int64  `json:"epoch"`
+	Step    int    `json:"step"`
 	// Place numbers the messages of one transition from 1.
 	Place int `json:"place,omitempty"`
 	// Seq numbers deltas from 1 within an epoch; other events carry the last one published.
@@ -90,7 +92,7 @@ type Snapshot struct {
 // "done" before the answer is there.
 func (o Outcome) Events(reason string) []Event {
 	c := o.Chat
-	base := Event{Chat: c.ID, Number: c.Number, Turn: c.Turn, Version: c.Version, Epoch: c.Epoch, Step: c.Step, At: c.UpdatedAt}
+	base := Event{Chat: c.ID, Number: c.Number, Tenant: c.Tenant, Turn: c.Turn, Version: c.Version, Epoch: c.Epoch, Step: c.Step, At: c.UpdatedAt}
 	events := make([]Event, 0, len(o.Messages)+2)
 	if n := len(o.Removed); n > 0 {
 		base.RemovedFrom = o.Kept + 1

@@ -48,7 +48,7 @@ func NewService(store ServiceStore, bus ServiceBus, config ServiceConfig) *Servi
 
 // Create makes a chat. The same id with the same content again returns the first result.
 func (s *Service) Create(ctx context.Context, r CreateRequest) (CreateReply, error) {
-	c, err := s.newChat(r)
+	c, err := s.newChat(r.forTenant(ctx))
 	if err != nil {
 		return CreateReply{}, err
 	}
@@ -123,7 +123,7 @@ func (s *Service) Delete(ctx context.Context, r ChatRequest) (DeleteReply, error
 	if err != nil {
 		return DeleteReply{}, err
 	}
-	s.bus.Announce(Event{Type: DeletedEvent, Chat: c.ID, Number: c.Number, Turn: c.Turn, Version: c.Version + 1, Epoch: c.Epoch, At: time.Now()})
+	s.bus.Announce(Event{Type: DeletedEvent, Chat: c.ID, Number: c.Number, Tenant: c.Tenant, Turn: c.Turn, Version: c.Version + 1, Epoch: c.Epoch, At: time.Now()})
 	if c.Worker != nil {
 		s.bus.Look(*c.Worker, c.ID)
 	}

@@ -39,7 +39,11 @@ type Rule struct {
 }
 
 // Rules lists the table. What is not in it is refused.
-func Rules() []Rule {
+func Rules() []Rule { return slices.Clone(table) }
+
+var table = newTable() //nolint:gochecknoglobals // a constant, of a kind that Go has no constants of; it is asked in every transition
+
+func newTable() []Rule {
 	return []Rule{
 		{Send, Waiting, []Status{Pending}, false, "a new turn opens"},
 		{Send, Parked, []Status{Pending}, false, "the queue's head opens a turn, budgets start anew"},
@@ -74,7 +78,7 @@ func Rules() []Rule {
 // Transitions lists every transition in the table's order.
 func Transitions() []Transition {
 	var all []Transition
-	for _, r := range Rules() {
+	for _, r := range table {
 		if !slices.Contains(all, r.Transition) {
 			all = append(all, r.Transition)
 		}
@@ -85,7 +89,7 @@ func Transitions() []Transition {
 // From lists the statuses from which t is allowed, changing something or not.
 func (t Transition) From() []Status {
 	var from []Status
-	for _, r := range Rules() {
+	for _, r := range table {
 		if r.Transition == t {
 			from = append(from, r.From)
 		}
@@ -95,7 +99,7 @@ func (t Transition) From() []Status {
 
 // To lists the statuses that may follow t from a status; none means that t is refused there.
 func (t Transition) To(from Status) []Status {
-	for _, r := range Rules() {
+	for _, r := range table {
 		if r.Transition == t && r.From == from {
 			return r.To
 		}

@@ -25,7 +25,7 @@ with created as (
 )
 select ` + chatColumns + `, ` + messageColumns + ` from created c left join said m on true`
 
-// createdSQL finds what took the id, which a concurrent creation may have done while createSQL waited.
+// createdSQL finds what took the id, of whatever tenant, which a concurrent creation may have done while createSQL waited.
 const createdSQL = `
 select c.digest, ` + chatColumns + `, ` + messageColumns + `
 from processor.chats c left join lateral (
@@ -35,6 +35,9 @@ where c.id = @chat`
 
 // Create implements chat.Commands.
 func (s *Store) Create(ctx context.Context, n chat.NewChat) (chat.Sent, error) {
+	if only := chat.TenantOf(ctx); only != "" && n.Tenant != only {
+		return chat.Sent{}, chat.ErrTenant(only)
+	}
 	digest := n.Digest()
 	a := args{
 		"chat": n.ID, "tenant": n.Tenant, "title": n.Title, "model": n.Model, "system": n.System, "metadata": object(n.Metadata),

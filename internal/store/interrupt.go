@@ -31,7 +31,7 @@ with ending as (
   select c.number, c.turn, c.step, c.epoch, @of_number::bigint = c.number and @of_turn::int = c.turn and @of_step::int = c.step
       and @of_epoch::bigint > c.void_epoch and @of_epoch::bigint <= c.epoch as spoke
   from processor.chats c
-  where c.id = @chat and c.status = 'pending' and (@turn::int = 0 or c.turn = @turn::int)
+  where c.id = @chat and ` + visible + ` and c.status = 'pending' and (@turn::int = 0 or c.turn = @turn::int)
     and not exists (select from processor.messages m where m.chat = c.number and m.client_id = @client_id::text)
     and not exists (select from processor.queued_messages m where m.chat = c.number and m.client_id = @client_id::text)
 ), closing as (` + openCalls + `
@@ -68,7 +68,7 @@ select ` + chatColumns + `, ` + messageColumns + ` from ended c left join said m
 // askSQL asks the owner of a running chat to stop.
 const askSQL = `
 update processor.chats c set ` + changing + `, interrupt_turn = c.turn
-where c.id = @chat and c.status = 'running' and (@turn::int = 0 or c.turn = @turn::int) and c.interrupt_turn <> c.turn
+where c.id = @chat and ` + visible + ` and c.status = 'running' and (@turn::int = 0 or c.turn = @turn::int) and c.interrupt_turn <> c.turn
 returning ` + chatColumns
 
 // endArgs are the values of endSQL.

@@ -43,8 +43,8 @@ func TestAMillionIdleChatsCostRecoveryNothing(t *testing.T) {
 		"releaseSQL":       {"chats_running", []any{"w", []string{"running"}, time.Second}},
 		"anewSQL":          {"chats_pending", nil},
 		"pruneSQL":         {"chats_idle", []any{time.Hour, 10}},
-		"lockSQL":          {"chats_id_key", []any{[]string{"pending-1"}}},
-		"getSQL":           {"chats_id_key", []any{"pending-1"}},
+		"lockSQL":          {"chats_id_key", []any{[]string{"pending-1"}, []string{"t"}}},
+		"getSQL":           {"chats_id_key", []any{"pending-1", "t"}},
 		"listSQL running ": {"chats_running", []any{1 << 40, 10}},
 		"listSQL error ":   {"chats_parked", []any{1 << 40, 10}},
 	} {

@@ -10,7 +10,7 @@ import (
 )
 
 const getSQL = `
-select ` + chatColumns + ` from processor.chats c where c.id = @chat`
+select ` + chatColumns + ` from processor.chats c where c.id = @chat and ` + visible
 
 // Get implements chat.Queries.
 func (s *Store) Get(ctx context.Context, id chat.ID) (chat.Chat, error) {
@@ -34,7 +34,7 @@ from processor.chats c left join lateral (
     select ` + messageColumns + ` from processor.messages m where m.chat = c.number and m.id > @after order by m.id limit @messages::int
   ) m
 ) m on true
-where c.id = @chat
+where c.id = @chat and ` + visible + `
 order by m.id`
 
 // Snapshot implements chat.Queries.
@@ -78,6 +78,12 @@ func listSQL(f chat.Filter) string {
 
 // List implements chat.Queries.
 func (s *Store) List(ctx context.Context, f chat.Filter) ([]chat.Chat, error) {
+	if only := chat.TenantOf(ctx); only != "" {
+		if f.Tenant != "" && f.Tenant != only {
+			return nil, nil
+		}
+		f.Tenant = only // instead of visible, for the index
+	}
 	if f.Status != "" && !f.Status.Valid() {
 		return nil, chat.Errorf(chat.Invalid, "status", "there is no status %q", string(f.Status))
 	}

@@ -12,11 +12,11 @@ import (
 const retrySQL = `
 with forgotten as (
   delete from processor.messages m using processor.chats c
-  where c.id = @chat and c.status = 'error' and m.chat = c.number and m.turn = c.turn and m.finish = 'error'
+  where c.id = @chat and ` + visible + ` and c.status = 'error' and m.chat = c.number and m.turn = c.turn and m.finish = 'error'
   returning m.id
 )
 update processor.chats c set ` + changing + `, ` + anew + `, ` + waking + `, epoch = c.epoch + 1, last_error = null
-where c.id = @chat and c.status = 'error'
+where c.id = @chat and ` + visible + ` and c.status = 'error'
 returning array(select f.id from forgotten f order by f.id),
   coalesce((select max(m.id) from processor.messages m where m.chat = c.number and m.id not in (select f.id from forgotten f)), 0), ` + chatColumns
 
@@ -45,7 +45,7 @@ func (s *Store) Retry(ctx context.Context, id chat.ID) (chat.Outcome, error) {
 
 // deleteSQL takes the chat's messages and queue with it.
 const deleteSQL = `
-delete from processor.chats c where c.id = @chat and c.status = any(@from::text[]) returning ` + chatColumns
+delete from processor.chats c where c.id = @chat and ` + visible + ` and c.status = any(@from::text[]) returning ` + chatColumns
 
 // Delete implements chat.Commands.
 func (s *Store) Delete(ctx context.Context, id chat.ID) (chat.Chat, error) {

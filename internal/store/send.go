@@ -28,7 +28,7 @@ with k as (
       when k.busy = 'reject' then 'rejected'
       when c.queued >= @max_queue::int then 'full'
       else 'queues' end as verdict
-  from k join processor.chats c on c.id = k.chat and c.status = any(@from::text[])
+  from k join processor.chats c on c.id = k.chat and ` + visibleEach + ` and c.status = any(@from::text[])
 ), head as (
   delete from processor.queued_messages q
   using (
@@ -75,6 +75,7 @@ const queuedColumns = `null::bigint as id, 0 as turn, 0 as step, 0::bigint as ep
 // sendCall is a Send and what came of it.
 type sendCall struct {
 	message chat.NewMessage
+	tenant  string // chat.TenantOf the sender's context, which is not that of the transaction
 	partial *chat.Partial
 	// from is the status before, ended what interrupting the open turn did, after what accepting the message did.
 	from    chat.Status
@@ -87,7 +88,7 @@ func (c *sendCall) chat() chat.ID { return c.message.Chat }
 
 // Send implements chat.Commands.
 func (s *Store) Send(ctx context.Context, m chat.NewMessage, partial *chat.Partial) (chat.Sent, error) {
-	c := &sendCall{message: m, partial: partial}
+	c := &sendCall{message: m, tenant: chat.TenantOf(ctx), partial: partial}
 	accept := s.sends.do
 	if m.Busy == chat.BusyInterrupt {
 		accept = s.interruptAndSend
@@ -121,11 +122,11 @@ func (s *Store) interruptAndSend(ctx context.Context, c *sendCall) error {
 
 func (s *Store) sendArgs(calls []*sendCall) args {
 	n := len(calls)
-	chats, busy, clients, models := make([]string, n), make([]string, n), make([]string, n), make([]string, n)
+	chats, tenants, busy, clients, models := make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n)
 	parts, params, sizes, afters := make([][]byte, n), make([][]byte, n), make([]int32, n), make([]int32, n)
 	for i, c := range calls {
 		m := c.message
-		chats[i], busy[i], clients[i], models[i] = string(m.Chat), string(m.Busy), m.ClientID, m.Model
+		chats[i], tenants[i], busy[i], clients[i], models[i] = string(m.Chat), c.tenant, string(m.Busy), m.ClientID, m.Model
 		parts[i], params[i] = encode(notNil(m.Parts)), m.Params
 		sizes[i], afters[i] = int32(len(parts[i])), -1
 		if m.After != nil {
@@ -133,8 +134,9 @@ func (s *Store) sendArgs(calls []*sendCall) args {
 		}
 	}
 	return args{
-		"chats": chats, "busy": busy, "client_ids": clients, "models": models, "parts": parts, "params": params, "sizes": sizes, "afters": afters,
-		"from": from(chat.Send), "max_queue": chat.MaxQueue, "redispatch": s.config.Timing.RedispatchAfter,
+		"chats": chats, "tenants": tenants, "busy": busy, "client_ids": clients, "models": models, "parts": parts, "params": params, "sizes": sizes,
+		"afters": afters,
+		"from":   from(chat.Send), "max_queue": chat.MaxQueue, "redispatch": s.config.Timing.RedispatchAfter,
 	}
 }
 

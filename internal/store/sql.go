@@ -47,9 +47,14 @@ func number(sql string) *statement {
 	return s
 }
 
-func (s *statement) values(a args) []any {
+// values are those of the names, of which @tenant_only is not the call's to give.
+func (s *statement) values(a args, tenant string) []any {
 	values := make([]any, len(s.names))
 	for i, name := range s.names {
+		if name == "tenant_only" {
+			values[i] = tenant
+			continue
+		}
 		values[i] = a[name]
 	}
 	return values
@@ -60,18 +65,20 @@ type batch struct {
 	pgx.Batch
 
 	statements *statements
+	// tenant is chat.TenantOf the call's context.
+	tenant string
 }
 
 // query adds a statement; read gets its rows.
 func (b *batch) query(sql string, a args, read func(pgx.Rows) error) {
 	s := b.statements.of(sql)
-	b.Queue(s.sql, s.values(a)...).Query(read)
+	b.Queue(s.sql, s.values(a, b.tenant)...).Query(read)
 }
 
 // exec adds a statement whose rows nobody wants.
 func (b *batch) exec(sql string, a args) {
 	s := b.statements.of(sql)
-	b.Queue(s.sql, s.values(a)...)
+	b.Queue(s.sql, s.values(a, b.tenant)...)
 }
 
 // from lists the statuses from which the table allows a transition.
@@ -86,6 +93,14 @@ func from(t chat.Transition) []string {
 // guard is the clause of every write under a lease called l (I2). No such write goes around it.
 const guard = `c.number = l.number and c.epoch = l.epoch and c.worker_id = l.worker and c.turn = l.turn and c.step = l.step
     and c.status = any(@from::text[])`
+
+// visible is the clause of every statement that finds a chat by a caller's word: the chats of other tenants do not exist. It stands in the
+// statement, so a chat that is deleted and made again by another tenant is never met; and its value comes from the context, so no call can
+// forget it. Without a tenant it holds for all. An expression keeps the planner from the index of tenants: the id is unique.
+const visible = `@tenant_only::text in ('', c.tenant || '')`
+
+// visibleEach is visible for the calls of different callers that share a transaction, each a row called k. Calls of owners have no tenants.
+const visibleEach = `coalesce((@tenants::text[])[k.place::int], '') in ('', c.tenant || '')`
 
 // leases are the leases of one or more calls as rows called l.
 const leases = `unnest(@numbers::bigint[], @epochs::bigint[], @workers::text[], @turns::int[], @steps::int[])
@@ -116,12 +131,12 @@ const (
 // ids by everybody, so that nobody waits in a circle.
 const lockSQL = `
 select k.place, c.status
-from unnest(@chats::text[]) with ordinality k (chat, place) join processor.chats c on c.id = k.chat
+from unnest(@chats::text[]) with ordinality k (chat, place) join processor.chats c on c.id = k.chat and ` + visibleEach + `
 order by c.id for update of c`
 
 // lockRowSQL is lockSQL for one chat whose row is the answer when nothing changes.
 const lockRowSQL = `
-select ` + chatColumns + ` from processor.chats c where c.id = @chat for update`
+select ` + chatColumns + ` from processor.chats c where c.id = @chat and ` + visible + ` for update`
 
 // lock queues lockRowSQL and keeps the row as it was.
 func (w *written) lock(b *batch, a args) {

@@ -41,6 +41,28 @@ func TestNoStatementIsLeftOutOfTheTestsThatPrepareAll(t *testing.T) {
 	}
 }
 
+func TestWhatFindsAChatByACallersWordLooksAtTheTenant(t *testing.T) {
+	t.Parallel()
+	others := map[string]bool{
+		"claimSQL": true, "historySQL": true, // of owners
+		"createdSQL": true, // the id is taken, whoever has it
+	}
+	found := 0
+	for name, value := range constants(t) {
+		byID := strings.Contains(value, "c.id = @chat") || strings.Contains(value, "c.id = k.chat")
+		if !strings.HasSuffix(name, "SQL") || !byID || others[name] {
+			continue
+		}
+		found++
+		if !strings.Contains(value, "visible") {
+			t.Errorf("%s finds the chats of all tenants", name)
+		}
+	}
+	if found < 8 {
+		t.Errorf("only %d statements find a chat by its id", found)
+	}
+}
+
 // owned says whether the statement is of a transition that the table guards by a lease.
 func owned(name string) bool {
 	for _, r := range chat.Rules() {

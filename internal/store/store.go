@@ -228,7 +228,7 @@ func (s *Store) send(ctx context.Context, to sender, c call) error {
 }
 
 func (s *Store) once(ctx context.Context, to sender, c call) error {
-	b := &batch{statements: s.statements}
+	b := &batch{statements: s.statements, tenant: chat.TenantOf(ctx)}
 	c(b)
 	return to.SendBatch(ctx, &b.Batch).Close()
 }

@@ -11,7 +11,7 @@ import (
 
 // targetSQL says who said the message at which the history is to be cut.
 const targetSQL = `
-select m.role from processor.chats c join processor.messages m on m.chat = c.number and m.id = @message::bigint where c.id = @chat`
+select m.role from processor.chats c join processor.messages m on m.chat = c.number and m.id = @message::bigint where c.id = @chat and ` + visible
 
 // truncateSQL removes a user message and all after it, and opens a turn with the message again. It gets the same client_id, so
 // what goes is counted, and thereby gone, before it is written.
@@ -22,7 +22,7 @@ with cut as (
     coalesce(@params::jsonb, m.params) as params,
     coalesce((select max(k.id) from processor.messages k where k.chat = c.number and k.id < m.id), 0) as kept
   from processor.chats c join processor.messages m on m.chat = c.number and m.id = @message::bigint and m.role = 'user'
-  where c.id = @chat and c.status = any(@from::text[]) and @version::bigint in (0, c.version)
+  where c.id = @chat and ` + visible + ` and c.status = any(@from::text[]) and @version::bigint in (0, c.version)
 ), removed as (
   delete from processor.messages m using cut t where m.chat = t.number and m.id >= t.id returning m.id
 ), gone as (

@@ -8,11 +8,14 @@ import (
 )
 
 // Create implements chat.Commands.
-func (m *Memory) Create(_ context.Context, n chat.NewChat) (chat.Sent, error) {
+func (m *Memory) Create(ctx context.Context, n chat.NewChat) (chat.Sent, error) {
+	if only := chat.TenantOf(ctx); only != "" && n.Tenant != only {
+		return chat.Sent{}, chat.ErrTenant(only)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if c, err := m.find(n.ID); err == nil {
-		return c.created(n)
+	if r, ok := m.chats[n.ID]; ok {
+		return m.open(r).created(n)
 	}
 	m.number++
 	now := m.now()
@@ -48,10 +51,10 @@ func userMessage(n chat.NewMessage) chat.Message {
 }
 
 // Send implements chat.Commands.
-func (m *Memory) Send(_ context.Context, n chat.NewMessage, partial *chat.Partial) (chat.Sent, error) {
+func (m *Memory) Send(ctx context.Context, n chat.NewMessage, partial *chat.Partial) (chat.Sent, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	c, err := m.find(n.Chat)
+	c, err := m.findFor(ctx, n.Chat)
 	if err != nil {
 		return chat.Sent{}, err
 	}
@@ -112,10 +115,10 @@ func (c *change) send(n chat.NewMessage, partial *chat.Partial) error {
 }
 
 // Interrupt implements chat.Commands.
-func (m *Memory) Interrupt(_ context.Context, id chat.ID, turn int, partial *chat.Partial) (chat.Outcome, error) {
+func (m *Memory) Interrupt(ctx context.Context, id chat.ID, turn int, partial *chat.Partial) (chat.Outcome, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	c, err := m.find(id)
+	c, err := m.findFor(ctx, id)
 	if err != nil {
 		return chat.Outcome{}, err
 	}
@@ -149,10 +152,10 @@ func (c *change) interrupt(partial *chat.Partial) {
 }
 
 // Retry implements chat.Commands.
-func (m *Memory) Retry(_ context.Context, id chat.ID) (chat.Outcome, error) {
+func (m *Memory) Retry(ctx context.Context, id chat.ID) (chat.Outcome, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	c, err := m.find(id)
+	c, err := m.findFor(ctx, id)
 	if err != nil {
 		return chat.Outcome{}, err
 	}
@@ -187,10 +190,10 @@ func (c *change) forget() (removed []int64) {
 }
 
 // Delete implements chat.Commands.
-func (m *Memory) Delete(_ context.Context, id chat.ID) (chat.Chat, error) {
+func (m *Memory) Delete(ctx context.Context, id chat.ID) (chat.Chat, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	c, err := m.find(id)
+	c, err := m.findFor(ctx, id)
 	if err != nil {
 		return chat.Chat{}, err
 	}

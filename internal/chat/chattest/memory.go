@@ -1,6 +1,7 @@
 package chattest
 
 import (
+	"context"
 	"maps"
 	"sync"
 	"time"
@@ -95,6 +96,15 @@ func (m *Memory) find(id chat.ID) (*change, error) {
 		return nil, chat.ErrNotFound(id)
 	}
 	return m.open(r), nil
+}
+
+// findFor is find for whoever asks: the chats of other tenants do not exist.
+func (m *Memory) findFor(ctx context.Context, id chat.ID) (*change, error) {
+	c, err := m.find(id)
+	if only := chat.TenantOf(ctx); err == nil && only != "" && c.chat.Tenant != only {
+		return nil, chat.ErrNotFound(id)
+	}
+	return c, err
 }
 
 // put commits the change: the table is asked once more, whatever the move looked at before.

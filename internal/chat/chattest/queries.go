@@ -19,10 +19,10 @@ func object(raw json.RawMessage) json.RawMessage {
 }
 
 // Get implements chat.Queries.
-func (m *Memory) Get(_ context.Context, id chat.ID) (chat.Chat, error) {
+func (m *Memory) Get(ctx context.Context, id chat.ID) (chat.Chat, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	c, err := m.find(id)
+	c, err := m.findFor(ctx, id)
 	if err != nil {
 		return chat.Chat{}, err
 	}
@@ -30,10 +30,10 @@ func (m *Memory) Get(_ context.Context, id chat.ID) (chat.Chat, error) {
 }
 
 // Snapshot implements chat.Queries.
-func (m *Memory) Snapshot(_ context.Context, id chat.ID, after int64, limit int) (chat.Snapshot, error) {
+func (m *Memory) Snapshot(ctx context.Context, id chat.ID, after int64, limit int) (chat.Snapshot, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	c, err := m.find(id)
+	c, err := m.findFor(ctx, id)
 	if err != nil {
 		return chat.Snapshot{}, err
 	}
@@ -52,13 +52,14 @@ func (m *Memory) Snapshot(_ context.Context, id chat.ID, after int64, limit int)
 }
 
 // List implements chat.Queries.
-func (m *Memory) List(_ context.Context, f chat.Filter) ([]chat.Chat, error) {
+func (m *Memory) List(ctx context.Context, f chat.Filter) ([]chat.Chat, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	only := chat.TenantOf(ctx)
 	var page []chat.Chat
 	for _, r := range slices.Backward(m.byNumber()) {
 		c := r.chat
-		if (f.Status != "" && c.Status != f.Status) || (f.Tenant != "" && c.Tenant != f.Tenant) || (f.Before != 0 && c.Number >= f.Before) {
+		if (f.Status != "" && c.Status != f.Status) || (f.Tenant != "" && c.Tenant != f.Tenant) || (only != "" && c.Tenant != only) || (f.Before != 0 && c.Number >= f.Before) {
 			continue
 		}
 		if len(page) < f.Limit {

@@ -56,8 +56,13 @@ type WorkerRow struct {
 func (m *Memory) Rows(context.Context) (Rows, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	rows := Rows{Now: m.now()}
-	for _, r := range m.byNumber() {
+	rows, chats := Rows{Now: m.now()}, m.byNumber()
+	messages, waiting := 0, 0
+	for _, r := range chats {
+		messages, waiting = messages+len(r.messages), waiting+len(r.queue)
+	}
+	rows.Chats, rows.Messages, rows.Queue = slices.Grow(rows.Chats, len(chats)), slices.Grow(rows.Messages, messages), slices.Grow(rows.Queue, waiting)
+	for _, r := range chats {
 		rows.Chats = append(rows.Chats, ChatRow{r.chat, r.dispatch})
 		for _, msg := range r.messages {
 			rows.Messages = append(rows.Messages, MessageRow{r.chat.Number, msg})
@@ -66,7 +71,9 @@ func (m *Memory) Rows(context.Context) (Rows, error) {
 			rows.Queue = append(rows.Queue, MessageRow{r.chat.Number, msg})
 		}
 	}
-	slices.SortFunc(rows.Messages, func(a, b MessageRow) int { return int(*a.Message.ID - *b.Message.ID) })
+	if len(chats) > 1 { // one chat's are in order
+		slices.SortFunc(rows.Messages, func(a, b MessageRow) int { return int(*a.Message.ID - *b.Message.ID) })
+	}
 	for _, id := range slices.Sorted(maps.Keys(m.workers)) {
 		rows.Workers = append(rows.Workers, *m.workers[id])
 	}
@@ -106,10 +113,19 @@ func (r Rows) Worker(id chat.WorkerID) (WorkerRow, bool) {
 }
 
 func of(n chat.Number, rows []MessageRow) []chat.Message {
-	var all []chat.Message
-	for _, m := range rows {
-		if m.Number == n {
-			all = append(all, m.Message)
+	count := 0
+	for i := range rows {
+		if rows[i].Number == n {
+			count++
+		}
+	}
+	if count == 0 {
+		return nil
+	}
+	all := make([]chat.Message, 0, count)
+	for i := range rows {
+		if rows[i].Number == n {
+			all = append(all, rows[i].Message)
 		}
 	}
 	return all

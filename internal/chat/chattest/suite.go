@@ -20,7 +20,7 @@ func Suite(t *testing.T, open func(t *testing.T) Store) {
 		claiming(), loading(), committing(), ending(), handing(), repeating(),
 		interrupting(), stopping(), withdrawing(), keeping(), retrying(), truncating(), truncatingBusy(),
 		recovering(), losing(), sparing(), budgets(), parking(), dispatching(), waking(),
-		beating(), pruning(), reading(), racing(), sendingTogether(), truncatingTogether(), sweepingTogether(),
+		beating(), pruning(), reading(), racing(), keepingTenantsApart(), sendingTogether(), truncatingTogether(), sweepingTogether(),
 	)
 	for _, r := range rules {
 		t.Run(r.sentence, func(t *testing.T) {

@@ -8,10 +8,10 @@ import (
 )
 
 // Truncate implements chat.Commands.
-func (m *Memory) Truncate(_ context.Context, t chat.Truncation) (chat.Outcome, error) {
+func (m *Memory) Truncate(ctx context.Context, t chat.Truncation) (chat.Outcome, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	c, err := m.find(t.Chat)
+	c, err := m.findFor(ctx, t.Chat)
 	if err != nil {
 		return chat.Outcome{}, err
 	}

@@ -114,11 +114,7 @@ type adder func(k kind, what string, do func(s *state) error)
 func (s *state) fates(i int, add adder) {
 	add(trouble, "crashes", func(s *state) error { return s.start(i) })
 	if !s.procs[i].draining {
-		add(trouble, "is told to shut down", func(s *state) error {
-			s.procs[i].draining = true
-			_, err := s.store().Beat(s.ctx, s.procs[i].id, 0, true)
-			return err
-		})
+		add(trouble, "is told to shut down", func(s *state) error { return s.drain(i) })
 	}
 }
 

@@ -35,9 +35,9 @@ func TestBrokenRulesAreFound(t *testing.T) {
 		"anybody may claim":                                {func(w *World) { w.Rules.Entitled = func(chattest.WorkerRow) bool { return true } }, "I2"},
 		"a lost worker's beat revives it":                  {func(w *World) { w.Rules.Beats = func(chattest.WorkerRow) bool { return true } }, "I2"},
 		"the wake is forgotten":                            {func(w *World) { w.Rules.Wake = func(*chattest.Dispatch, time.Time, time.Duration) {} }, "I3"},
-		"a sweep never dispatches again":                   {func(w *World) { w.Flaws.NeverRedispatch = true }, "never comes to rest"},
-		"a beat compares nothing":                          {func(w *World) { w.Flaws.NeverLetGo = true }, "never comes to rest"},
-		"a write that had landed takes a later lease over": {func(w *World) { w.Flaws.AdoptLater = true }, "I2"},
+		"a sweep never dispatches again":                   {func(w *World) { w.Steps, w.Flaws.NeverRedispatch = 0, true }, "never comes to rest"},
+		"a beat compares nothing":                          {func(w *World) { w.Steps, w.Flaws.NeverLetGo = 0, true }, "never comes to rest"},
+		"a write that had landed takes a later lease over": {func(w *World) { w.Steps, w.Flaws.AdoptLater = 0, true }, "I2"},
 		"lost owners are left alone":                       {func(w *World) { w.Rules.Recoverable = func(chat.Status) bool { return false } }, "I3"},
 		"idle chats are recovered": {func(w *World) {
 			w.Rules.Recoverable = func(s chat.Status) bool { return s == chat.Running || s == chat.Waiting }
@@ -50,6 +50,10 @@ func TestBrokenRulesAreFound(t *testing.T) {
 		"a yield keeps the epoch":   {func(w *World) { w.Rules.HandOff = func(*chat.Chat) {} }, "I2"},
 		"a yield is charged":        {func(w *World) { w.Rules.HandOff = func(c *chat.Chat) { c.Epoch++; c.Takeovers++ } }, "I8"},
 		"every recovery is charged": {func(w *World) { w.Rules.Charged = func(chat.LostCause, bool) bool { return true } }, "I8"},
+		"a frozen host is charged":  {func(w *World) { w.Rules.Charged = func(_ chat.LostCause, draining bool) bool { return !draining } }, "I8"},
+		"a death while draining is charged": {func(w *World) {
+			w.Draining, w.Rules.Charged = true, func(cause chat.LostCause, _ bool) bool { return cause == chat.LostGone }
+		}, "I8"},
 		"nothing is ever poisoned": {func(w *World) {
 			w.Deaths, w.Rules.Poisoned = 2, func(chat.Chat) (string, string) { return "", "" }
 		}, "I8"},
@@ -86,20 +90,6 @@ func TestBrokenRulesAreFound(t *testing.T) {
 				t.Errorf("found, but not for %q", broken.finds)
 			}
 		})
-	}
-}
-
-// TestTheEpochAloneFences: no two claims share an epoch, so a guard that ignores the worker lets nothing more in. It is a second line, for the
-// day on which the first one is broken.
-func TestTheEpochAloneFences(t *testing.T) {
-	t.Parallel()
-	w := World{Troubles: 1, Steps: 1, Rules: chattest.DefaultRules()}
-	right := explore(t, w)
-	w.Rules.Guard = func(c chat.Chat, l chat.Lease) bool {
-		return c.Worker != nil && chattest.DefaultRules().Guard(c, under(l, *c.Worker))
-	}
-	if without := explore(t, w); without.Violation != nil || without.States != right.States || without.Transitions != right.Transitions {
-		t.Errorf("without the worker in the guard: %d states, %d with it, violation %v", without.States, right.States, without.Violation)
 	}
 }
 

@@ -49,6 +49,13 @@ func (s *state) start(i int) error {
 	return s.store().Register(s.ctx, chat.Worker{ID: id, Slots: 1})
 }
 
+// drain is the first thing that a shutdown does: the process takes no more, and its row says so.
+func (s *state) drain(i int) error {
+	s.procs[i].draining = true
+	_, err := s.store().Beat(s.ctx, s.procs[i].id, 0, true)
+	return err
+}
+
 // claim is Processor.Handle up to the run. Without the reply the process knows of no run, and hands the dispatch back.
 func (s *state) claim(i int, replied bool) error {
 	p := &s.procs[i]

@@ -18,6 +18,8 @@ type World struct {
 	Steps int
 	// Deaths is how many owners of the first message have died before the walk begins: with two, the next one parks the chat.
 	Deaths int
+	// Draining: the walk begins with an owner of the first message that was told to shut down, which would be a trouble by itself.
+	Draining bool
 	// Rules are the store's, Flaws what is wrong with everything else.
 	Rules chattest.Rules
 	Flaws Flaws
@@ -65,21 +67,29 @@ func (w World) begin(ctx context.Context) (*state, error) {
 			return nil, err
 		}
 	}
-	return s, s.doom()
+	return s, s.prelude()
 }
 
-// doom lets owners die one after another.
-func (s *state) doom() error {
-	if s.Deaths == 0 {
+// prelude is what happened before the walk begins.
+func (s *state) prelude() error {
+	if s.Deaths == 0 && !s.Draining {
 		return nil
 	}
 	err := send(first, chat.BusyQueue)(s)
 	for range s.Deaths {
 		owner := s.procs[0].id
-		s.bus, s.procs[0].held = inFlight, current
-		err = errors.Join(err, s.claim(0, true), s.start(0), s.judge(owner, chat.LostGone), s.tidy(s.rows()))
+		err = errors.Join(err, s.owned(), s.start(0), s.judge(owner, chat.LostGone), s.tidy(s.rows()))
+	}
+	if s.Draining {
+		err = errors.Join(err, s.owned(), s.drain(0))
 	}
 	return err
+}
+
+// owned gives the chat to the first replica.
+func (s *state) owned() error {
+	s.bus, s.procs[0].held = inFlight, current
+	return s.claim(0, true)
 }
 
 // next is a state to make a move in.
