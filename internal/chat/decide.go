@@ -50,11 +50,11 @@ func turnModel(c Chat, turn []Message) (model string, m Message) {
 	return c.Model, Message{}
 }
 
-// sendable leaves out what no provider may see: error messages, and assistant messages that say nothing.
+// sendable leaves out what no provider may see: error messages, and messages that say nothing.
 func sendable(history []Message) []Message {
 	out := make([]Message, 0, len(history))
 	for _, m := range history {
-		if m.Finish == Failed || (m.Role == Assistant && m.Text() == "" && len(m.Calls()) == 0) {
+		if m.Finish == Failed || (m.Role != Tool && m.Text() == "" && len(m.Calls()) == 0) {
 			continue
 		}
 		out = append(out, m)

@@ -22,6 +22,7 @@ const (
 	Interrupt Transition = "interrupt"
 	Retry     Transition = "retry"
 	Truncate  Transition = "truncate"
+	Append    Transition = "append"
 	Delete    Transition = "delete"
 )
 
@@ -68,6 +69,7 @@ func newTable() []Rule {
 		{Truncate, Pending, []Status{Pending}, false, "the same; the queue is kept"},
 		{Truncate, Running, []Status{Pending}, false, "the same; the owner is fenced and told to look"},
 		{Truncate, Parked, []Status{Pending}, false, "the same; the error is gone"},
+		{Append, Waiting, []Status{Waiting}, false, "turns that are over, with their answers"},
 		{Delete, Waiting, []Status{Gone}, false, ""},
 		{Delete, Pending, []Status{Gone}, false, ""},
 		{Delete, Running, []Status{Gone}, false, "the owner finds no row and stops"},

@@ -62,14 +62,15 @@ func (s *Store) Create(ctx context.Context, n chat.NewChat) (chat.Sent, error) {
 		case created.found:
 			return chat.Sent{Outcome: created.outcome("", nil), Message: firstOf(created.messages)}, nil
 		case first.found:
-			return alreadyCreated(n, first, firstDigest)
+			return sameCreation(n, digest[:], first, firstDigest)
 		}
 		// The chat that took the id was deleted in between.
 	}
 }
 
-func alreadyCreated(n chat.NewChat, first written, firstDigest []byte) (chat.Sent, error) {
-	if digest := n.Digest(); string(firstDigest) != string(digest[:]) {
+// sameCreation answers a creation of an id that exists.
+func sameCreation(n chat.NewChat, digest []byte, first written, firstDigest []byte) (chat.Sent, error) {
+	if string(firstDigest) != string(digest) {
 		return chat.Sent{}, chat.Errorf(chat.Conflict, "id", "there is another chat %q", string(n.ID))
 	}
 	sent := chat.Sent{Outcome: chat.Outcome{Chat: first.chat, From: first.chat.Status}, Duplicate: true}

@@ -46,7 +46,8 @@ func (s *Store) HoldSweep(ctx context.Context) (*pgxpool.Conn, error) {
 // Statements are all SQL of the package by the name of the constant.
 func Statements() map[string]string {
 	all := map[string]string{
-		"agesSQL": agesSQL, "anewSQL": anewSQL, "askSQL": askSQL, "backoffSQL": backoffSQL, "beatSQL": beatSQL, "claimSQL": claimSQL,
+		"agesSQL": agesSQL, "appendSQL": appendSQL, "beforeSQL": beforeSQL, "forkSQL": forkSQL, "forkedSQL": forkedSQL, "turnSQL": turnSQL,
+		"anewSQL": anewSQL, "askSQL": askSQL, "backoffSQL": backoffSQL, "beatSQL": beatSQL, "claimSQL": claimSQL,
 		"commitSQL": commitSQL, "createSQL": createSQL, "createdSQL": createdSQL, "deleteSQL": deleteSQL, "dispatchedSQL": dispatchedSQL,
 		"endSQL": endSQL, "failSQL": failSQL, "finishSQL": finishSQL, "forgetWorkersSQL": forgetWorkersSQL, "getSQL": getSQL,
 		"historySQL": historySQL, "interruptedSQL": interruptedSQL, "landedSQL": landedSQL, "lockRowSQL": lockRowSQL, "lockSQL": lockSQL,

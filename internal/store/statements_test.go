@@ -45,11 +45,11 @@ func TestWhatFindsAChatByACallersWordLooksAtTheTenant(t *testing.T) {
 	t.Parallel()
 	others := map[string]bool{
 		"claimSQL": true, "historySQL": true, // of owners
-		"createdSQL": true, // the id is taken, whoever has it
+		"createdSQL": true, "forkedSQL": true, // the id is taken, whoever has it
 	}
 	found := 0
 	for name, value := range constants(t) {
-		byID := strings.Contains(value, "c.id = @chat") || strings.Contains(value, "c.id = k.chat")
+		byID := strings.Contains(value, "c.id = @chat") || strings.Contains(value, "c.id = k.chat") || strings.Contains(value, "c.id = @source")
 		if !strings.HasSuffix(name, "SQL") || !byID || others[name] {
 			continue
 		}

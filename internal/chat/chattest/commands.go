@@ -17,13 +17,7 @@ func (m *Memory) Create(ctx context.Context, n chat.NewChat) (chat.Sent, error) 
 	if r, ok := m.chats[n.ID]; ok {
 		return m.open(r).created(n)
 	}
-	m.number++
-	now := m.now()
-	c := m.open(&record{digest: n.Digest(), chat: chat.Chat{
-		Number: m.number, ID: n.ID, Tenant: n.Tenant, Title: n.Title, Model: n.Model, System: n.System,
-		Metadata: object(n.Metadata), Status: chat.Waiting, Version: 1, CreatedAt: now, UpdatedAt: now,
-	}})
-	c.now = now
+	c := m.create(n, n.Digest())
 	sent := chat.Sent{}
 	if n.Message != nil {
 		c.pend(m.RedispatchAfter)
@@ -32,6 +26,16 @@ func (m *Memory) Create(ctx context.Context, n chat.NewChat) (chat.Sent, error) 
 	m.chats[n.ID] = c.record
 	sent.Outcome = chat.Outcome{Changed: true, Chat: c.chat, Messages: c.added}
 	return sent, nil
+}
+
+// create makes the record of an idle chat.
+func (m *Memory) create(n chat.NewChat, digest [32]byte) *change {
+	m.number++
+	now := m.now()
+	return m.open(&record{digest: digest, chat: chat.Chat{
+		Number: m.number, ID: n.ID, Tenant: n.Tenant, Title: n.Title, Model: n.Model, System: n.System,
+		Metadata: object(n.Metadata), Status: chat.Waiting, Version: 1, CreatedAt: now, UpdatedAt: now,
+	}})
 }
 
 // created answers a creation of an id that exists.

@@ -13,6 +13,7 @@ import (
 type Store interface {
 	chat.Runs
 	chat.Commands
+	chat.Histories
 	chat.Queries
 	chat.Beats
 	chat.Sweeps

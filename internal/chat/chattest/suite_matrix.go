@@ -102,6 +102,8 @@ func (k *kit) try(tr chat.Transition, l chat.Lease) (from chat.Status, err error
 		out, err = k.s.Retry(k.ctx, l.Chat)
 	case chat.Truncate:
 		out, err = k.s.Truncate(k.ctx, chat.Truncation{Chat: l.Chat, Message: k.firstOf(l.Number)})
+	case chat.Append:
+		out, err = k.s.Append(k.ctx, l.Chat, []chat.Exchange{{Said: say("elsewhere"), ClientID: "elsewhere"}})
 	case chat.Delete:
 		var c chat.Chat
 		c, err = k.s.Delete(k.ctx, l.Chat)
@@ -189,6 +191,8 @@ func (k *kit) names(tr chat.Transition, from chat.Status, err error) {
 		return
 	case tr == chat.Claim:
 		k.is(err, chat.ErrNothingToDo)
+	case from != chat.Gone && slices.Equal(tr.From(), []chat.Status{chat.Waiting}):
+		k.refused(err, chat.Conflict, "status")
 	case slices.Contains(tr.From(), chat.Running) && len(tr.From()) == 1:
 		k.is(err, chat.ErrFenced)
 	default:

@@ -30,6 +30,25 @@ func asks() []asked {
 			_, err := s.Interrupt(ctx, id, 0, nil)
 			return err
 		}},
+		{"append", func(ctx context.Context, s Store, id chat.ID) error {
+			_, err := s.Append(ctx, id, []chat.Exchange{elsewhere("one", "two", "x")})
+			if refusal := (*chat.Error)(nil); errors.As(err, &refusal) && refusal.Code == chat.Conflict { // it is busy, and so it exists
+				return nil
+			}
+			return err
+		}},
+		{"fork", func(ctx context.Context, s Store, id chat.ID) error {
+			m := message("fork", "hello")
+			_, err := s.Fork(ctx, chat.NewFork{NewChat: chat.NewChat{ID: "fork", Tenant: chat.TenantOf(ctx), Message: &m}, From: id, Turn: 1})
+			if err == nil {
+				_, err = s.Delete(ctx, "fork")
+			}
+			if refusal := (*chat.Error)(nil); errors.As(err, &refusal) && refusal.Field != "chat" {
+				return nil
+			}
+			return err
+		}},
+		{"before", func(ctx context.Context, s Store, id chat.ID) error { _, _, err := s.Before(ctx, id, 1); return err }},
 		{"retry", func(ctx context.Context, s Store, id chat.ID) error { _, err := s.Retry(ctx, id); return err }},
 		{"truncate", func(ctx context.Context, s Store, id chat.ID) error {
 			all, err := s.Snapshot(chat.WithTenant(ctx, ""), id, 0, 1)
