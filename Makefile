@@ -8,6 +8,8 @@ PACKAGES ?= ./...
 COUNT    ?= 20
 FUZZTIME ?= 30s
 DURATION ?= 2m
+# Tests wait more than they compute, so twice as many run at a time as there are processors. The limit is for a slow machine.
+TESTING  := -parallel=$(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN)))) -timeout=30m
 
 .PHONY: help
 help: ## show this
@@ -27,11 +29,11 @@ install:
 
 .PHONY: test
 test: install ## all tests, with the race detector
-	go test -race $(PACKAGES)
+	go test -race $(TESTING) $(PACKAGES)
 
 .PHONY: short
 short: install ## all tests once, without the race detector
-	go test $(PACKAGES)
+	go test $(TESTING) $(PACKAGES)
 
 .PHONY: stress
 stress: install ## the tests over and over, in random order (COUNT=20 PACKAGES=./internal/...)

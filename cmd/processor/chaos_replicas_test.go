@@ -67,7 +67,7 @@ func (s *slot) start(r *resident) error {
 	r.cmd.Stdout, r.cmd.Stderr = log, log
 	urls := s.arena.urls
 	r.cmd.Env = []string{
-		asProcessor + "=1", "PROCESSOR_MODEL=openai/test", "OPENAI_API_KEY=key", "OPENAI_BASE_URL=" + urls[linkOf(s.name, "provider")],
+		asProcessor + "=1", hasty, "PROCESSOR_MODEL=openai/test", "OPENAI_API_KEY=key", "OPENAI_BASE_URL=" + urls[linkOf(s.name, "provider")],
 		"PROCESSOR_NATS_URL=" + urls[linkOf(s.name, "nats")], "PROCESSOR_DATABASE_URL=" + urls[linkOf(s.name, "postgres")],
 		"PATH=" + os.Getenv("PATH"), "HOME=" + s.arena.dir,
 	}

@@ -81,7 +81,7 @@ func start(t *testing.T, dir string, args ...string) *program {
 	}
 	p := &program{t: t, cmd: exec.Command(self, args...), out: newWatched(), err: newWatched(), done: make(chan struct{})}
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = dir, p.out, p.err
-	p.cmd.Env = append(cleanEnvironment(), asProcessor+"=1")
+	p.cmd.Env = append(cleanEnvironment(), asProcessor+"=1", hasty)
 	p.cmd.WaitDelay = patience
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -29,9 +29,9 @@ func parser(t *testing.T, cli *CLI) (*kong.Kong, *bytes.Buffer) {
 // errHelp is how a parser in a test leaves after --help.
 const errHelp = "help was printed"
 
-func help(t *testing.T, args ...string) (text string) {
+func help(t *testing.T, p *kong.Kong, out *bytes.Buffer, args ...string) (text string) {
 	t.Helper()
-	p, out := parser(t, &CLI{})
+	out.Reset()
 	defer func() {
 		if r := recover(); r != errHelp {
 			t.Fatalf("--help ended with %v", r)
@@ -46,13 +46,13 @@ func help(t *testing.T, args ...string) (text string) {
 func TestHelpIsGolden(t *testing.T) {
 	t.Parallel()
 	commands := []string{""}
-	p, _ := parser(t, &CLI{})
+	p, out := parser(t, &CLI{})
 	for _, node := range p.Model.Children {
 		commands = append(commands, node.Name)
 	}
 	var all strings.Builder
 	for _, name := range commands {
-		all.WriteString("$ " + strings.TrimSpace("processor "+name) + " --help\n" + help(t, strings.Fields(name)...) + "\n")
+		all.WriteString("$ " + strings.TrimSpace("processor "+name) + " --help\n" + help(t, p, out, strings.Fields(name)...) + "\n")
 	}
 	golden := filepath.Join("testdata", "help.txt")
 	if *update {

@@ -16,6 +16,9 @@ import (
 // under test, race detector included.
 const asProcessor = "PROCESSOR_TEST_AS_PROCESSOR"
 
+// hasty makes a child end when it ends. By default the race detector then waits for a second.
+const hasty = "GORACE=atexit_sleep_ms=0"
+
 // poison is a word in a user's message that kills the child which calls the model with it.
 const poison = "#kill-the-replica"
 

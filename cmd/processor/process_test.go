@@ -74,6 +74,7 @@ func (d *deployment) launch(name string, env map[string]string, flags ...string)
 		"PROCESSOR_DRAIN_TIMEOUT": "5s", "OPENAI_API_KEY": "key", "OPENAI_BASE_URL": d.provider.OpenAIURL(),
 		"ANTHROPIC_API_KEY": "key", "ANTHROPIC_BASE_URL": d.provider.AnthropicURL(), "PATH": os.Getenv("PATH"), "HOME": d.t.TempDir(),
 	}
+	p.cmd.Env = []string{hasty}
 	maps.Copy(variables, env)
 	for k, v := range variables {
 		p.cmd.Env = append(p.cmd.Env, k+"="+v)
