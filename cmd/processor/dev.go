@@ -60,6 +60,7 @@ type dev struct {
 	http     net.Listener // nil: none
 	natsURL  string
 	database string // its URL
+	password string // the file with the database's password, if it is dev's own
 	drain    time.Duration
 	replicas []*devReplica
 	ready    *Readiness
@@ -152,7 +153,7 @@ func (c *DevCmd) startDatabase(ctx context.Context, d *dev) (stop func(), err er
 	if err != nil {
 		return nil, err
 	}
-	d.database = pg.URL()
+	d.database, d.password = pg.URL(), pg.PasswordFile()
 	return func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 		defer cancel()

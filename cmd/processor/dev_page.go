@@ -9,11 +9,15 @@ import (
 	"strings"
 )
 
-// greeting is what dev prints when everything runs, and the page that it serves.
+// greeting is what dev prints when everything runs, and the page that it serves. Both get further than one thinks, so the database's password is
+// not in it, only where it is.
 func (d *dev) greeting() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n  %-10s %s\n", "NATS", d.natsURL)
-	fmt.Fprintf(&b, "  %-10s %s\n", "Postgres", d.database)
+	fmt.Fprintf(&b, "  %-10s %s\n", "Postgres", redactURL(d.database))
+	if d.password != "" {
+		fmt.Fprintf(&b, "  %-10s its password is in %s\n", "", d.password)
+	}
 	if d.http != nil {
 		fmt.Fprintf(&b, "  %-10s http://%s\n", "HTTP", d.http.Addr())
 	}
@@ -61,8 +65,7 @@ func (d *dev) handler() http.Handler {
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		w.Header().Set("Cache-Control", "no-store")
-		// The page is everybody's on this machine, the database's password is not.
-		_, _ = io.WriteString(w, strings.ReplaceAll(d.greeting(), d.database, redactURL(d.database)))
+		_, _ = io.WriteString(w, d.greeting())
 	})
 	return mux
 }

@@ -169,7 +169,11 @@ func TestDevRunsEverythingAndOutlivesItsReplicas(t *testing.T) {
 	t.Parallel()
 	d := newDevs(t)
 	dev := d.start()
-	dev.out.until(t, `(?s)NATS +nats://.*Postgres +postgres://.*HTTP +http://.*Try:.*send.*watch.*kill -9 \d+`)
+	file := dev.out.until(t, `(?s)NATS +nats://.*Postgres +postgres://.*password is in (\S+).*HTTP +http://.*Try:.*send.*watch.*kill -9 \d+`)[1]
+	password, err := os.ReadFile(filepath.Join(d.dir, file))
+	if err != nil || len(password) == 0 || strings.Contains(dev.out.String()+dev.err.String(), strings.TrimSpace(string(password))) {
+		t.Errorf("the password is not in %s alone: %v\n%s", file, err, dev.out)
+	}
 	story := strings.TrimSpace(strings.Repeat("once upon a time ", 200))
 
 	answer := start(t, d.dir, "send", "--nats-url", "nats://"+d.nats, "--chat", "story", story)
@@ -185,7 +189,7 @@ func TestDevRunsEverythingAndOutlivesItsReplicas(t *testing.T) {
 	if got := strings.TrimSpace(answer.err.String()); got != "story" {
 		t.Errorf("send said %q, want the chat's id alone", got)
 	}
-	if _, page := fetch(t, "http://"+d.http+"/"); !strings.Contains(page, "dev-1      (pid ") || strings.Contains(page, "processor:processor") {
+	if _, page := fetch(t, "http://"+d.http+"/"); !strings.Contains(page, "dev-1      (pid ") || strings.Contains(page, strings.TrimSpace(string(password))) {
 		t.Errorf("the page does not say what became of dev-1:\n%s", page)
 	}
 	if code, _ := fetch(t, "http://"+d.http+"/readyz"); code != http.StatusOK {

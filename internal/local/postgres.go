@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"syscall"
@@ -113,6 +114,9 @@ func (p *Postgres) prepare(ctx context.Context) error {
 	p.password, err = p.folder.password()
 	return err
 }
+
+// PasswordFile is where the password is, for the owner of the folder to read.
+func (p *Postgres) PasswordFile() string { return filepath.Join(p.config.Dir, passwordName) }
 
 // URL is the address of the database, password included. It stays the same for as long as the server's data exists,
 // except for the port when it was not chosen.
