@@ -213,14 +213,12 @@ func (r *replica) awaitClosed(ctx context.Context) error {
 	}
 }
 
-// release yields what the replica still owns. When the runs' own final writes used up their time, the database is away, and what is left of the
-// time that an orchestrator grants is short.
+// release yields what the replica still owns. It has what the runs' own final writes left of their time, and little more: what an orchestrator
+// grants is short.
 func (r *replica) release(ctx context.Context, id chat.WorkerID) ([]chat.Outcome, error) {
-	if r.processor.Overtime() {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, overtime)
-		defer cancel()
-	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(r.processor.Finals(), func() { time.AfterFunc(overtime, cancel) })()
 	outcomes, err := r.store.Release(ctx, id)
 	for range outcomes {
 		r.metrics.Yielded(chat.CauseShutdown)
@@ -228,7 +226,7 @@ func (r *replica) release(ctx context.Context, id chat.WorkerID) ([]chat.Outcome
 	return outcomes, err
 }
 
-// overtime bounds the release after the final writes of runs were cut.
+// overtime is what a release has when the time for final writes is over.
 const overtime = time.Second
 
 func (r *replica) self() chat.WorkerID {

@@ -209,3 +209,33 @@ func TestHeartbeatsOutliveTheDrain(t *testing.T) {
 		t.Errorf("somebody was declared lost:\n%s", log)
 	}
 }
+
+// Kubernetes grants 30 s, of which turns may take 20. Whatever does not answer, the rest of a shutdown fits in what is left.
+func TestAShutdownFitsItsGraceThoughNothingAnswers(t *testing.T) {
+	t.Parallel()
+	const left = 10 * time.Second
+	d := deploy(t)
+	postgres, database := d.proxy(d.database)
+	server, nats := d.proxy(d.nats.URL())
+	old := d.startWith("old", map[string]string{"PROCESSOR_DATABASE_URL": database, "PROCESSOR_NATS_URL": nats}, "--drain-timeout", "0s")
+	d.send("c", "one two #hold=1")
+	first := d.held("c")
+	postgres.Stall()
+	server.Stall()
+	began := time.Now()
+	old.drain()
+	old.exited()
+	if took := time.Since(began); took > left {
+		t.Errorf("it took %s without a drain", took)
+	} else {
+		t.Logf("it took %s without a drain", took)
+	}
+	d.start("new")
+	second := d.held("c")
+	d.provider.Gate("c").Open()
+	d.answered("c")
+	if first.ID == second.ID {
+		t.Errorf("both calls were made as %s", first.ID)
+	}
+	d.atRest()
+}

@@ -27,6 +27,7 @@ const (
 	quietFor = 5 * time.Second
 	// requestTimeout bounds every request to the server that has no bound of its own.
 	requestTimeout = 2 * time.Second
+	closeTimeout   = 500 * time.Millisecond
 )
 
 // Config says where NATS is and how the streams are made. Zero values are the defaults.
@@ -202,10 +203,10 @@ func (b *Bus) URL() string { return Redact(b.config.URL) }
 // replica exits then.
 func (b *Bus) Closed() <-chan struct{} { return b.closed }
 
-// Close sends what is still buffered, for at most two seconds, and closes the connection.
+// Close sends what is still buffered, for at most half a second, and closes the connection.
 func (b *Bus) Close() {
 	if b.nc.IsConnected() {
-		if err := b.nc.FlushTimeout(requestTimeout); err != nil {
+		if err := b.nc.FlushTimeout(closeTimeout); err != nil {
 			b.logger.Warn("nats connection closed with messages unsent", "err", err)
 		}
 	}

@@ -82,7 +82,7 @@ func (b *Bus) ServeAPI(ctx context.Context, config APIConfig) error {
 	defer grace.Stop()
 	err = service.Stop()
 	if b.nc.IsConnected() { // what the server had sent before is here after a flush
-		err = errors.Join(err, b.nc.FlushTimeout(requestTimeout))
+		err = errors.Join(err, b.nc.FlushTimeout(serveGrace/2))
 	}
 	a.end()
 	if err != nil {

@@ -117,9 +117,9 @@ func (h *Heartbeat) Run(ctx context.Context) error {
 		if err != nil {
 			return nil //nolint:nilerr // only ctx ends the registration's retries, and an ended ctx is the order to stop
 		}
-		lost := h.serve(ctx, reg)
+		lost, err := h.serve(ctx, reg)
 		if !lost {
-			return h.unregister(ctx, reg)
+			return err
 		}
 		h.config.Logger.Warn("declared lost, registering again", "worker", reg.ID)
 		if h.config.Lost != nil {
@@ -134,15 +134,27 @@ func (h *Heartbeat) Run(ctx context.Context) error {
 	}
 }
 
-// serve lets chats be claimed under a registration, and beats until ctx ends (false) or the registration is lost (true).
-func (h *Heartbeat) serve(ctx context.Context, reg *Registration) (lost bool) {
+// serve lets chats be claimed under a registration, and beats until ctx ends (false) or the registration is lost (true). The row goes while others
+// are still answered: who reads it a moment later must not find a replica that nobody answers for.
+func (h *Heartbeat) serve(ctx context.Context, reg *Registration) (lost bool, err error) {
+	ended := func() {}
 	if h.config.Registered != nil {
-		defer h.config.Registered(reg.ctx, reg.ID)()
+		ended = h.config.Registered(reg.ctx, reg.ID)
 	}
 	h.config.Logger.Info("registered", "worker", reg.ID)
 	h.current.Store(reg)
-	defer h.current.Store(nil)
-	return h.beat(ctx, reg)
+	lost = h.beat(ctx, reg)
+	h.current.Store(nil)
+	gone := make(chan error, 1)
+	go func() {
+		if lost {
+			gone <- nil
+			return
+		}
+		gone <- h.unregister(ctx, reg)
+	}()
+	ended()
+	return lost, <-gone
 }
 
 func (h *Heartbeat) register(ctx context.Context) (*Registration, error) {
@@ -231,7 +243,7 @@ func (h *Heartbeat) good(reg *Registration, sent time.Time) {
 
 func (h *Heartbeat) unregister(ctx context.Context, reg *Registration) error {
 	// A row that stays is forgotten later, so that it is not worth a long wait.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), min(h.config.Timing.Finalize, 2*time.Second))
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), min(h.config.Timing.Finalize, time.Second))
 	defer cancel()
 	return h.store.Unregister(ctx, reg.ID)
 }

@@ -109,8 +109,8 @@ func (p *Processor) ClaimUnder(current func() *Registration) { p.registration = 
 // Slots are the replica's, for the bus to reserve before it fetches.
 func (p *Processor) Slots() *Slots { return p.slots }
 
-// Overtime reports whether a shutdown's final writes were cut because their time was over.
-func (p *Processor) Overtime() bool { return p.final.Err() != nil }
+// Finals ends when a shutdown's final writes have had their time, also when they did not need all of it.
+func (p *Processor) Finals() context.Context { return p.final }
 
 // Load is how many chats run, how many are suspects, and how many may run.
 func (p *Processor) Load() (running, suspects, slots int) {
@@ -146,8 +146,7 @@ func (p *Processor) Run(ctx context.Context, hurry <-chan struct{}, deliver func
 	running, _, _ := p.Load()
 	p.config.Logger.Info("drain time is over, handing off", "running", running)
 	p.stopNow(CauseShutdown)
-	last := time.AfterFunc(p.config.Timing.Finalize, p.finalEnd)
-	defer last.Stop()
+	time.AfterFunc(p.config.Timing.Finalize, p.finalEnd)
 	return <-delivered
 }
 

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -124,14 +125,25 @@ func (s *Store) workOn(work sender) {
 	s.finishes = group[*finishCall]{carry: s.finishAll, flights: flights, limit: limit}
 }
 
-// Close waits for what is being done and closes all connections.
+// Close waits for what is being done and closes all connections. Of a server that does not answer pgx takes leave for 15 s, which is more than a
+// shutdown has: such connections are left to the process's end after closeLimit.
 func (s *Store) Close() {
+	var closing sync.WaitGroup
 	for _, pool := range []*pgxpool.Pool{s.pool, s.beats, s.sweeps} {
 		if pool != nil {
-			pool.Close()
+			closing.Go(pool.Close)
 		}
 	}
+	closed := make(chan struct{})
+	go func() { closing.Wait(); close(closed) }()
+	select {
+	case <-closed:
+	case <-time.After(closeLimit):
+		s.config.Logger.Warn("connections to the database not closed in time", "elapsed", closeLimit)
+	}
 }
+
+const closeLimit = 500 * time.Millisecond
 
 // Ping says whether the database answers.
 func (s *Store) Ping(ctx context.Context) error {
