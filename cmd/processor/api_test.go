@@ -78,10 +78,9 @@ func chatMarshal(v any) (string, error) {
 	return string(raw), err
 }
 
-func TestBadInputIsRefusedByNameAndChangesNothing(t *testing.T) {
-	t.Parallel()
-	a := deploy(t).raw()
-	a.start("a")
+// refusable makes the chats that badRequests are about.
+func (a rawAPI) refusable() {
+	a.t.Helper()
 	known := "hello"
 	a.create("idle")
 	call[chat.SendReply](a.deployment, "chats.send", chat.SendRequest{Chat: "idle", Text: &known, ClientID: "known"})
@@ -93,6 +92,13 @@ func TestBadInputIsRefusedByNameAndChangesNothing(t *testing.T) {
 	for i := range chat.MaxQueue {
 		call[chat.SendReply](a.deployment, "chats.send", chat.SendRequest{Chat: "busy", Text: &known, ClientID: fmt.Sprintf("queued-%d", i)})
 	}
+}
+
+func TestBadInputIsRefusedByNameAndChangesNothing(t *testing.T) {
+	t.Parallel()
+	a := deploy(t).raw()
+	a.start("a")
+	a.refusable()
 	before := a.dump()
 	for _, r := range badRequests() {
 		status, e := a.refusal(r.subject, r.request)

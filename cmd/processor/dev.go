@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -30,6 +31,7 @@ type DevCmd struct {
 	Replicas   int    `name:"replicas" default:"2" placeholder:"N" help:"How many replicas are started."`
 	Respawn    bool   `name:"respawn" help:"Start a replica again that has ended."`
 
+	HTTPFlags     `group:"HTTP"`
 	DatabaseFlags `group:"Database"`
 	ReplicaFlags  `group:"Replica"`
 	StreamFlags   `group:"Replica"`
@@ -65,6 +67,9 @@ type dev struct {
 	replicas []*devReplica
 	ready    *Readiness
 	signals  <-chan os.Signal
+	// handler serves dev's own HTTP; draining ends when its streams have to.
+	handler  http.Handler
+	draining context.Context
 }
 
 // Run starts everything, and ends it in the order in which it depends on each other: replicas, then NATS and PostgreSQL.
@@ -75,6 +80,9 @@ func (c *DevCmd) Run(ctx context.Context, std *Streams, command *kong.Context) e
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	d := &dev{std: std, logger: c.Logger(std.Err), drain: c.DrainTimeout, ready: NewReadiness(), signals: signals}
+	draining, endStreams := context.WithCancel(context.WithoutCancel(ctx)) // ended when dev begins to stop
+	defer endStreams()
+	d.draining = draining
 
 	unlock, err := lockFolder(c.Dir)
 	if err != nil {
@@ -106,12 +114,19 @@ func (c *DevCmd) Run(ctx context.Context, std *Streams, command *kong.Context) e
 	if err := store.Migrate(ctx, d.database, d.logger); err != nil {
 		return err
 	}
+	if d.http != nil {
+		closeAPI, err := c.openAPI(ctx, d)
+		if err != nil {
+			return err
+		}
+		defer closeAPI()
+	}
 	started()
 
 	if d.replicas, err = c.newReplicas(d, command); err != nil {
 		return err
 	}
-	return d.run(ctx)
+	return d.run(ctx, endStreams)
 }
 
 // abortable makes a signal end what is being started. It is called off when everything is.
@@ -145,7 +160,7 @@ func (c *DevCmd) startDatabase(ctx context.Context, d *dev) (stop func(), err er
 		d.database = c.DatabaseURL
 		return func() {}, nil
 	}
-	const others = 50 // dev itself, psql, tests
+	const others = 80 // dev itself, psql, tests
 	pg, err := local.StartPostgres(ctx, local.PostgresConfig{
 		Dir: filepath.Join(c.Dir, "postgres"), Fsync: true, MaxConnections: c.Replicas*(c.DatabasePool+2) + others,
 		Progress: func(step string) { d.std.note("%s…", step) }, Logger: d.logger,
@@ -165,9 +180,10 @@ func (c *DevCmd) startDatabase(ctx context.Context, d *dev) (stop func(), err er
 
 // run runs the replicas until a signal. As in a replica, interrupts only say that it is time, and actors wait for what must end
 // before them.
-func (d *dev) run(ctx context.Context) error {
-	running, stop := context.WithCancel(ctx)
-	defer stop()
+func (d *dev) run(ctx context.Context, endStreams func()) error {
+	running, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := func() { endStreams(); cancel() }
 	living, kill := context.WithCancel(context.WithoutCancel(ctx)) // ended by a second signal
 	defer kill()
 	serving, serveNoMore := context.WithCancel(context.WithoutCancel(ctx)) // ended when the replicas are gone
@@ -181,7 +197,7 @@ func (d *dev) run(ctx context.Context) error {
 	g.Add(func() error { return d.greet(running) }, interrupt)
 	g.Add(func() error { defer serveNoMore(); return wait(running, gone) }, interrupt)
 	if d.http != nil {
-		g.Add(func() error { return serveHTTP(serving, d.http, d.handler()) }, interrupt)
+		g.Add(func() error { return serveHTTP(serving, d.http, d.handler) }, interrupt)
 	}
 	return g.Run()
 }

@@ -59,13 +59,9 @@ func (d *dev) suggestions() string {
 	return lines + fmt.Sprintf("  %s ls%s\n", program, where)
 }
 
-// handler serves dev's own HTTP, which outlives a killed replica.
-func (d *dev) handler() http.Handler {
-	mux := opsHandler(d.ready, newDevRegistry())
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		w.Header().Set("Cache-Control", "no-store")
-		_, _ = io.WriteString(w, d.greeting())
-	})
-	return mux
+// page shows what runs.
+func (d *dev) page(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	_, _ = io.WriteString(w, d.greeting())
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"reflect"
 	"runtime"
 	"slices"
 	"strconv"
@@ -92,12 +93,25 @@ func handOn(command *kong.Context, environ []string) []string {
 			for _, variable := range f.Envs {
 				environ = slices.DeleteFunc(environ, func(entry string) bool { return strings.HasPrefix(entry, variable+"=") })
 				if value, ok := mine[f.Name]; ok && f.Name != "http" {
-					environ = append(environ, fmt.Sprintf("%s=%v", variable, value))
+					environ = append(environ, variable+"="+asVariable(value))
 				}
 			}
 		}
 	}
 	return environ
+}
+
+// asVariable writes a flag's value as its variable has it.
+func asVariable(value any) string {
+	list := reflect.ValueOf(value)
+	if list.Kind() != reflect.Slice {
+		return fmt.Sprint(value)
+	}
+	all := make([]string, list.Len())
+	for i := range all {
+		all[i] = list.Index(i).String()
+	}
+	return strings.Join(all, ",")
 }
 
 // nextFree is the first port above the address's that nobody listens on.

@@ -180,11 +180,12 @@ func (f LogFlags) Logger(w io.Writer) *slog.Logger {
 
 // RunCmd is one replica. Its Run is in run.go.
 type RunCmd struct {
-	HTTP string `name:"http" placeholder:"ADDRESS" help:"Serve health, readiness and metrics over HTTP here, such as 127.0.0.1:8080; not at all unless given."`
+	HTTP string `name:"http" placeholder:"ADDRESS" help:"Serve the HTTP API, health, readiness and metrics here, such as 127.0.0.1:8080; not at all unless given."`
 	Name string `name:"name" placeholder:"NAME" help:"What people call this replica; the host's name unless given."`
 	// Leash is how a replica of dev notices, on every system, that dev was killed.
 	Leash bool `name:"leash" hidden:"" help:"End at once when standard input does."`
 
+	HTTPFlags     `group:"HTTP"`
 	NATSFlags     `group:"NATS"`
 	DatabaseFlags `group:"Database"`
 	ReplicaFlags  `group:"Replica"`

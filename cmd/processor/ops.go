@@ -92,8 +92,10 @@ func serveHTTP(ctx context.Context, ln net.Listener, handler http.Handler) error
 	defer cut()
 	server := &http.Server{
 		Handler: handler, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
-		BaseContext: func(net.Listener) context.Context { return requests },
+		BaseContext: func(net.Listener) context.Context { return requests }, Protocols: new(http.Protocols),
 	}
+	server.Protocols.SetHTTP1(true)
+	server.Protocols.SetUnencryptedHTTP2(true) // many streams of a proxy on one connection
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(ln) }()
 	select {

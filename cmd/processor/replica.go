@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -32,6 +33,9 @@ type replica struct {
 	heartbeat *chat.Heartbeat
 	sweeper   *sweeper.Sweeper
 	stopping  atomic.Bool
+	// draining ends when the replica begins to drain.
+	draining context.Context
+	drain    context.CancelFunc
 }
 
 // settings are what flags decide of a replica, or tests.
@@ -45,6 +49,7 @@ type settings struct {
 	tools        []chat.ToolFunc
 	retain       time.Duration
 	http         net.Listener // nil: none
+	api          HTTPFlags
 	// signals brings what asks the replica to end: the first drains, the second hurries.
 	signals <-chan os.Signal
 	logger  *slog.Logger
@@ -53,6 +58,7 @@ type settings struct {
 // newReplica wires a replica around its two connections. It starts nothing.
 func newReplica(st *store.Store, b *bus.Bus, s settings) *replica {
 	r := &replica{settings: s, store: st, bus: b, registry: prometheus.NewRegistry(), ready: NewReadiness()}
+	r.draining, r.drain = context.WithCancel(context.Background())
 	r.metrics = NewMetrics(r.registry, Sources{
 		Load:            func() (running, suspects, slots int) { return r.processor.Load() },
 		EventsDropped:   func() uint64 { return b.Counts().Lost },
@@ -80,7 +86,7 @@ func newReplica(st *store.Store, b *bus.Bus, s settings) *replica {
 // of them and waits for all. So an interrupt only says that it is time; the order of a shutdown is made by actors that wait, at the end of their
 // own work, for what must come before them:
 //
-//	ready is false, no more dispatches → turns end or are yielded → the sweeper releases the rest → heartbeat, control and API end
+//	ready is false, no more dispatches, streams end → turns end or are yielded → the sweeper releases the rest → heartbeat, control and APIs end
 func (r *replica) Run(ctx context.Context) error {
 	taking, takeNoMore := context.WithCancelCause(ctx)
 	defer takeNoMore(nil)
@@ -90,6 +96,7 @@ func (r *replica) Run(ctx context.Context) error {
 	stop := func(error) {
 		r.stopping.Store(true)
 		r.unready("shutting down")
+		r.drain()
 		takeNoMore(chat.CauseShutdown)
 	}
 	outlive := func(error) {} // ends with serving
@@ -101,9 +108,20 @@ func (r *replica) Run(ctx context.Context) error {
 	g.Add(r.actor("heartbeat, control and api", func() error { return r.heartbeat.Run(serving) }), outlive)
 	g.Add(r.actor("connection", func() error { return r.awaitClosed(serving) }), outlive)
 	if r.settings.http != nil {
-		g.Add(r.actor("http", func() error { return serveHTTP(serving, r.settings.http, opsHandler(r.ready, r.registry)) }), outlive)
+		handler, err := r.overHTTP()
+		if err != nil {
+			return err
+		}
+		g.Add(r.actor("http", func() error { return serveHTTP(serving, r.settings.http, handler) }), outlive)
 	}
 	return g.Run()
+}
+
+func (r *replica) overHTTP() (http.Handler, error) {
+	return httpService{
+		flags: r.settings.api, service: r.service, bus: r.bus, timing: r.settings.timing, drain: r.draining,
+		ready: r.ready, registry: r.registry, logger: r.settings.logger,
+	}.handler()
 }
 
 // actor makes an actor log its own failure: the group keeps only the first.

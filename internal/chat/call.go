@@ -165,7 +165,7 @@ func (r *run) backoff(failure *ModelError, said Partial) (on, again bool) {
 	}
 	c := out.Chat
 	note := &RetryNote{Attempt: c.Attempts, At: c.UpdatedAt.Add(wait), Error: failure.Code}
-	r.p.bus.Announce(Event{Type: RetryEvent, Chat: c.ID, Number: c.Number, Turn: c.Turn, Version: c.Version, Epoch: c.Epoch, Step: c.Step, At: c.UpdatedAt, Retry: note})
+	r.p.bus.Announce(Event{Type: RetryEvent, Chat: c.ID, Number: c.Number, Tenant: c.Tenant, Turn: c.Turn, Version: c.Version, Epoch: c.Epoch, Step: c.Step, At: c.UpdatedAt, Retry: note})
 	return false, r.took(Backoff, out, failure.Code)
 }
 

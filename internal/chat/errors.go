@@ -17,6 +17,10 @@ const (
 	Invalid     Code = "invalid"
 	Full        Code = "full"
 	Unavailable Code = "unavailable"
+	// These come over HTTP only.
+	Unauthorized Code = "unauthorized"
+	Forbidden    Code = "forbidden"
+	NotAllowed   Code = "method_not_allowed"
 )
 
 // Status is the number that goes with the code on the wire.
@@ -24,8 +28,14 @@ func (c Code) Status() int {
 	switch c {
 	case Malformed:
 		return 400
+	case Unauthorized:
+		return 401
+	case Forbidden:
+		return 403
 	case NotFound:
 		return 404
+	case NotAllowed:
+		return 405
 	case Conflict:
 		return 409
 	case TooLarge:

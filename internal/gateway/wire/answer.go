@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"time"
 
 	"processor/internal/chat"
 )
@@ -14,6 +15,8 @@ func (k *Kit) Write(w http.ResponseWriter, status int, v any) error {
 	if err != nil {
 		return err
 	}
+	// Who does not read the answer is dropped. A writer without deadlines is a test's.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(k.config.BodyTimeout))
 	header := w.Header()
 	header.Set("Content-Type", "application/json")
 	header.Set("Cache-Control", "no-store")

@@ -68,3 +68,6 @@ func New(config Config) *Kit {
 	}
 	return &Kit{config: config, clients: map[string]int{}}
 }
+
+// BodyTimeout is how long a request's body may take to arrive.
+func (k *Kit) BodyTimeout() time.Duration { return k.config.BodyTimeout }

@@ -71,6 +71,11 @@ func (k *Kit) Open(w http.ResponseWriter, r *http.Request) (*Stream, error) {
 	}
 	s := &Stream{kit: k, client: client, w: w, control: http.NewResponseController(w)}
 	s.ctx, s.cancel = context.WithCancelCause(r.Context())
+	// A body that nobody read may have left a deadline.
+	if err := s.control.SetReadDeadline(time.Time{}); err != nil {
+		k.leave(client)
+		return nil, err
+	}
 	header := w.Header()
 	header.Set("Content-Type", "text/event-stream")
 	header.Set("Cache-Control", "no-cache")
@@ -152,7 +157,7 @@ func (s *Stream) pingNow() { _ = s.Comment("ping") }
 
 // flush writes what the buffer holds, within WriteTimeout. The caller holds mu.
 func (s *Stream) flush() error {
-	defer s.buffer.Reset()
+	defer s.empty()
 	if s.closed || s.ctx.Err() != nil {
 		return context.Cause(s.ctx)
 	}
@@ -171,8 +176,20 @@ func (s *Stream) flush() error {
 		s.cancel(errGone)
 	default:
 		s.ping.Reset(s.kit.config.Ping)
+		// In HTTP/2 a deadline that stays would end a stream that is quiet.
+		if err := s.control.SetWriteDeadline(time.Time{}); err != nil {
+			s.cancel(errGone)
+		}
 	}
 	return context.Cause(s.ctx)
+}
+
+// empty keeps the buffer for the next frames, unless it has grown for a long replay: there are many streams.
+func (s *Stream) empty() {
+	if s.buffer.Cap() > 16<<10 {
+		s.buffer = bytes.Buffer{}
+	}
+	s.buffer.Reset()
 }
 
 // field writes a line for each line of the value.
