@@ -24,6 +24,8 @@ type (
 	CreateReply struct {
 		Chat    Chat     `json:"chat"`
 		Message *Message `json:"message,omitempty"`
+		// Duplicate says that the chat was made before. It is for protocols in this process.
+		Duplicate bool `json:"-"`
 	}
 	// SendRequest adds a user message.
 	SendRequest struct {
@@ -42,6 +44,8 @@ type (
 		Chat    Chat    `json:"chat"`
 		Message Message `json:"message"`
 		Queued  bool    `json:"queued"`
+		// Duplicate says that the message was accepted before. It is for protocols in this process.
+		Duplicate bool `json:"-"`
 	}
 	// ChatRequest names a chat: get, retry, delete.
 	ChatRequest struct {

@@ -135,7 +135,7 @@ func (s *Service) Fork(ctx context.Context, r ForkRequest) (CreateReply, error) 
 	if sent.Changed {
 		s.tell(sent.Outcome, "created")
 	}
-	reply := CreateReply{Chat: sent.Chat}
+	reply := CreateReply{Chat: sent.Chat, Duplicate: sent.Duplicate}
 	if f.Message != nil {
 		reply.Message = &sent.Message
 	}

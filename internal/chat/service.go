@@ -60,7 +60,7 @@ func (s *Service) Create(ctx context.Context, r CreateRequest) (CreateReply, err
 	if sent.Changed {
 		s.tell(sent.Outcome, "created")
 	}
-	reply := CreateReply{Chat: sent.Chat}
+	reply := CreateReply{Chat: sent.Chat, Duplicate: sent.Duplicate}
 	if c.Message != nil {
 		reply.Message = &sent.Message
 	}
@@ -82,7 +82,7 @@ func (s *Service) Send(ctx context.Context, r SendRequest) (SendReply, error) {
 		return SendReply{}, err
 	}
 	s.tell(sent.Outcome, "sent")
-	return SendReply{Chat: sent.Chat, Message: sent.Message, Queued: sent.Queued}, nil
+	return SendReply{Chat: sent.Chat, Message: sent.Message, Queued: sent.Queued, Duplicate: sent.Duplicate}, nil
 }
 
 // Interrupt asks the current turn to stop, or only the named one. It is accepted in every status.

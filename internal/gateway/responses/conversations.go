@@ -1,0 +1,192 @@
+package responses
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+
+	"processor/internal/chat"
+)
+
+// conversation is a chat as clients see it.
+type conversation struct {
+	ID        string          `json:"id"`
+	Object    string          `json:"object"`
+	CreatedAt int64           `json:"created_at"`
+	Metadata  json.RawMessage `json:"metadata"`
+}
+
+func conversationOf(c chat.Chat) conversation {
+	if len(c.Metadata) == 0 {
+		c.Metadata = json.RawMessage("{}")
+	}
+	return conversation{conversationID(c.ID), "conversation", c.CreatedAt.Unix(), c.Metadata}
+}
+
+func (a *API) createConversation(w http.ResponseWriter, r *http.Request) error {
+	in, metadata, err := a.readItems(w, r, true)
+	if err != nil {
+		return err
+	}
+	request := chat.ForkRequest{Exchanges: in.all()}
+	if len(metadata) > 0 {
+		if request.Metadata, err = json.Marshal(metadata); err != nil {
+			return err
+		}
+	}
+	reply, err := a.service.Fork(r.Context(), request)
+	if err != nil {
+		return err
+	}
+	return a.kit.Write(w, http.StatusOK, conversationOf(reply.Chat))
+}
+
+// readItems reads a body of items, and of metadata where a conversation is made. Items are messages: what a system message says belongs to a
+// request's instructions here.
+func (a *API) readItems(w http.ResponseWriter, r *http.Request, making bool) (input, map[string]string, error) {
+	raw, err := a.kit.Body(w, r, maxBody)
+	if err != nil {
+		return input{}, nil, err
+	}
+	body := &reader{}
+	if len(raw) > 0 {
+		if err := json.Unmarshal(raw, &body.fields); err != nil {
+			return input{}, nil, refuse(http.StatusBadRequest, "invalid_json", "", "the request's body must be a JSON object")
+		}
+	}
+	var in input
+	if items := body.take("items"); items != nil {
+		if in, err = readInput(items, "items"); err != nil {
+			return input{}, nil, err
+		}
+	}
+	var metadata map[string]string
+	if making {
+		metadata = body.metadata()
+	}
+	for name := range body.fields {
+		body.fail(refuse(http.StatusBadRequest, "unknown_parameter", name, "Unknown parameter: '"+name+"'."))
+	}
+	if len(in.instructions) > 0 {
+		body.fail(unsupported("items"))
+	}
+	return in, metadata, body.err
+}
+
+// thread finds the conversation that the path names.
+func (a *API) thread(r *http.Request) (chat.Chat, error) {
+	id, ok := chatOf(r.PathValue("id"))
+	if !ok {
+		return chat.Chat{}, unknownConversation(r.PathValue("id"))
+	}
+	reply, err := a.service.Get(r.Context(), chat.ChatRequest{Chat: id})
+	if is(err, chat.NotFound, "") {
+		err = unknownConversation(r.PathValue("id"))
+	}
+	return reply.Chat, err
+}
+
+func (a *API) conversation(w http.ResponseWriter, r *http.Request) error {
+	c, err := a.thread(r)
+	if err != nil {
+		return err
+	}
+	return a.kit.Write(w, http.StatusOK, conversationOf(c))
+}
+
+func (a *API) removeConversation(w http.ResponseWriter, r *http.Request) error {
+	c, err := a.thread(r)
+	if err == nil {
+		err = a.delete(r.Context(), c.ID)
+	}
+	if err != nil {
+		return err
+	}
+	return a.kit.Write(w, http.StatusOK, deleted{conversationID(c.ID), "conversation.deleted", true})
+}
+
+func (a *API) addItems(w http.ResponseWriter, r *http.Request) error {
+	c, err := a.thread(r)
+	if err != nil {
+		return err
+	}
+	in, _, err := a.readItems(w, r, false)
+	if err != nil {
+		return err
+	}
+	reply, err := a.service.Append(r.Context(), chat.AppendRequest{Chat: c.ID, Exchanges: in.all()})
+	switch {
+	case is(err, chat.Conflict, "status"):
+		return locked()
+	case err != nil:
+		return err
+	}
+	added := itemsOf(c.ID, reply.Messages)
+	return a.kit.Write(w, http.StatusOK, listOf(added, len(added)))
+}
+
+func (a *API) items(w http.ResponseWriter, r *http.Request) error {
+	all, err := a.history(r)
+	if err != nil {
+		return err
+	}
+	return a.page(w, r, all)
+}
+
+func (a *API) item(w http.ResponseWriter, r *http.Request) error {
+	all, err := a.history(r)
+	if err != nil {
+		return err
+	}
+	for _, it := range all {
+		if it.ID == r.PathValue("item") {
+			return a.kit.Write(w, http.StatusOK, it)
+		}
+	}
+	return refuse(http.StatusNotFound, "item_not_found", "", "Item with id '"+r.PathValue("item")+"' not found.")
+}
+
+// history are all items of a conversation, oldest first.
+func (a *API) history(r *http.Request) ([]item, error) {
+	c, err := a.thread(r)
+	if err != nil {
+		return nil, err
+	}
+	messages, err := a.transcript(r.Context(), c.ID)
+	if is(err, chat.NotFound, "") {
+		err = unknownConversation(r.PathValue("id"))
+	}
+	return itemsOf(c.ID, messages), err
+}
+
+func (a *API) transcript(ctx context.Context, id chat.ID) (all []chat.Message, err error) {
+	for after := int64(0); ; {
+		snap, err := a.feed.Snapshot(ctx, chat.MessagesRequest{Chat: id, After: after, Limit: 200})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, snap.Messages...)
+		if snap.Next == 0 {
+			return all, nil
+		}
+		after = snap.Next
+	}
+}
+
+// itemsOf are the items of whole turns.
+func itemsOf(id chat.ID, messages []chat.Message) []item {
+	all := []item{}
+	for len(messages) > 0 {
+		n := 1
+		for n < len(messages) && messages[n].Turn == messages[0].Turn {
+			n++
+		}
+		of := ref{id, messages[0].Turn}
+		if len(messages[0].Parts) > 0 {
+			all = append(all, of.saidItem(messages[0]))
+		}
+		all = append(all, of.outputOf(messages[:n])...)
+		messages = messages[n:]
+	}
+	return all
+}

@@ -1,0 +1,151 @@
+package responses
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+
+	"processor/internal/chat"
+)
+
+func (a *API) retrieve(w http.ResponseWriter, r *http.Request) error {
+	q := r.URL.Query()
+	for name := range q {
+		switch name {
+		case "stream", "starting_after":
+		case "include_obfuscation":
+			if q.Get(name) != "false" {
+				return unsupported(name)
+			}
+		default:
+			return unsupported(name)
+		}
+	}
+	cursor := int64(-1)
+	if v := q.Get("starting_after"); v != "" {
+		n, err := strconv.ParseInt(v, 10, 64)
+		if err != nil {
+			return invalid("starting_after", "starting_after must be a number")
+		}
+		cursor = max(n, -1)
+	}
+	if q.Get("stream") == "true" {
+		of, _ := refOf(r.PathValue("id"))
+		if of.String() != r.PathValue("id") {
+			return unknownResponse(r.PathValue("id"))
+		}
+		return a.stream(w, r, of, cursor)
+	}
+	s, c, _, err := a.load(r.Context(), r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	return a.kit.Write(w, http.StatusOK, s.object(statusOf(c, s.turn)))
+}
+
+// cancel asks the turn to stop and answers with the response when it has. One that is over stays as it is.
+func (a *API) cancel(w http.ResponseWriter, r *http.Request) error {
+	of, _, err := a.find(r.Context(), r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	if _, err := a.service.Interrupt(r.Context(), chat.InterruptRequest{Chat: of.chat, Turn: of.turn}); err != nil {
+		if is(err, chat.NotFound, "") {
+			err = unknownResponse(of.String())
+		}
+		return err
+	}
+	return a.wait(w, r, of)
+}
+
+// remove deletes the chat of its only response. One that others follow stays: they were made from it.
+func (a *API) remove(w http.ResponseWriter, r *http.Request) error {
+	s, c, after, err := a.load(r.Context(), r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	if c.Turn != s.turn || c.Queued > 0 || after != 0 {
+		return refuse(http.StatusConflict, "response_in_conversation", "",
+			"Other responses belong to the same conversation. Delete that: "+conversationID(s.chat))
+	}
+	if err := a.delete(r.Context(), s.chat); err != nil {
+		return err
+	}
+	return a.kit.Write(w, http.StatusOK, deleted{s.String(), "response", true})
+}
+
+type deleted struct {
+	ID      string `json:"id"`
+	Object  string `json:"object"`
+	Deleted bool   `json:"deleted"`
+}
+
+func (a *API) delete(ctx context.Context, id chat.ID) error {
+	_, err := a.service.Delete(ctx, chat.ChatRequest{Chat: id})
+	return err
+}
+
+func (a *API) inputItems(w http.ResponseWriter, r *http.Request) error {
+	s, _, _, err := a.load(r.Context(), r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	return a.page(w, r, []item{s.saidItem(s.messages[0])})
+}
+
+// list is a page of items.
+type list struct {
+	Object  string  `json:"object"`
+	Data    []item  `json:"data"`
+	FirstID *string `json:"first_id"`
+	LastID  *string `json:"last_id"`
+	HasMore bool    `json:"has_more"`
+}
+
+// page answers with a part of all, which are oldest first, as the query asks: order, after, limit.
+func (a *API) page(w http.ResponseWriter, r *http.Request, all []item) error {
+	q := r.URL.Query()
+	limit := 20
+	if v := q.Get("limit"); v != "" {
+		n, err := strconv.Atoi(v)
+		if err != nil || n < 1 || n > 100 {
+			return invalid("limit", "limit must be 1 to 100")
+		}
+		limit = n
+	}
+	switch q.Get("order") {
+	case "asc":
+	case "", "desc":
+		reversed := make([]item, len(all))
+		for i, it := range all {
+			reversed[len(all)-1-i] = it
+		}
+		all = reversed
+	default:
+		return invalid("order", "order must be asc or desc")
+	}
+	if after := q.Get("after"); after != "" {
+		i := 0
+		for i < len(all) && all[i].ID != after {
+			i++
+		}
+		if i == len(all) {
+			return invalid("after", "there is no item "+after)
+		}
+		all = all[i+1:]
+	}
+	return a.kit.Write(w, http.StatusOK, listOf(all, limit))
+}
+
+func listOf(all []item, limit int) list {
+	page := list{Object: "list", Data: all, HasMore: len(all) > limit}
+	if page.HasMore {
+		page.Data = all[:limit]
+	}
+	if n := len(page.Data); n > 0 {
+		page.FirstID, page.LastID = &page.Data[0].ID, &page.Data[n-1].ID
+	} else {
+		page.Data = []item{}
+	}
+	return page
+}
