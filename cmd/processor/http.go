@@ -14,6 +14,7 @@ import (
 	"processor/internal/bus"
 	"processor/internal/chat"
 	"processor/internal/gateway"
+	"processor/internal/gateway/responses"
 	"processor/internal/gateway/wire"
 )
 
@@ -83,6 +84,7 @@ func (s httpService) handler() (*gateway.Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
+	responses.New(s.service, g.Feed(), g.Kit(), responses.Config{Drain: s.drain, Compare: s.timing.Compare}).Register(g.Mux())
 	ops := opsHandler(s.ready, s.registry)
 	g.Open().Handle("/healthz", ops)
 	g.Open().Handle("/readyz", ops)
