@@ -80,7 +80,7 @@ func translate(e *chat.Error) *failure {
 		f.Type = "rate_limit_error"
 	case chat.Unavailable:
 		f.Type = "server_error"
-	case chat.NotFound, chat.Conflict, chat.TooLarge:
+	case chat.NotFound, chat.Conflict, chat.TooLarge, chat.Unauthorized, chat.Forbidden, chat.NotAllowed:
 	}
 	return f
 }
