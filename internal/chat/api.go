@@ -99,6 +99,15 @@ type (
 		Chat    Chat    `json:"chat"`
 		Message Message `json:"message"`
 	}
+	// FindRequest names a user message by its sender's id.
+	FindRequest struct {
+		Chat     ID     `json:"chat"`
+		ClientID string `json:"client_id"`
+	}
+	// FindReply is a message.
+	FindReply struct {
+		Message Message `json:"message"`
+	}
 	// WorkersRequest has no fields.
 	WorkersRequest struct{}
 	// WorkersReply lists the registered replicas.

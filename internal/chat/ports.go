@@ -155,6 +155,8 @@ type Queries interface {
 	Get(ctx context.Context, id ID) (Chat, error)
 	// Snapshot reads the row and up to limit messages after an id in one statement.
 	Snapshot(ctx context.Context, id ID, after int64, limit int) (Snapshot, error)
+	// Find finds a user message by its sender's id, in history or queue. Without one, there is no such message: NotFound, client_id.
+	Find(ctx context.Context, id ID, clientID string) (Message, error)
 	List(ctx context.Context, f Filter) ([]Chat, error)
 	Workers(ctx context.Context) ([]Worker, error)
 }

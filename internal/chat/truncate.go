@@ -17,6 +17,20 @@ func (s *Service) Truncate(ctx context.Context, r TruncateRequest) (TruncateRepl
 	return TruncateReply{Chat: out.Chat, Message: out.Messages[len(out.Messages)-1]}, nil
 }
 
+// Find finds a user message by its sender's id, in the history or, with no id of its own, in the queue.
+func (s *Service) Find(ctx context.Context, r FindRequest) (FindReply, error) {
+	if err := firstError([]error{CheckID("chat", string(r.Chat)), checkClientID(r.ClientID)}); err != nil {
+		return FindReply{}, err
+	}
+	m, err := s.store.Find(ctx, r.Chat, r.ClientID)
+	return FindReply{m}, err
+}
+
+// ErrNoMessage makes the refusal of a message that its sender has not sent, or that was removed.
+func ErrNoMessage(clientID string) *Error {
+	return Errorf(NotFound, "client_id", "there is no message %q", clientID)
+}
+
 func newTruncation(r TruncateRequest) (Truncation, error) {
 	t := Truncation{Chat: r.Chat, Message: r.Message, Model: r.Model, Version: r.Version}
 	errs := []error{CheckID("chat", string(r.Chat)), checkModel(r.Model)}

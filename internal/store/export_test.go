@@ -49,7 +49,7 @@ func Statements() map[string]string {
 		"agesSQL": agesSQL, "appendSQL": appendSQL, "beforeSQL": beforeSQL, "forkSQL": forkSQL, "forkedSQL": forkedSQL, "turnSQL": turnSQL,
 		"anewSQL": anewSQL, "askSQL": askSQL, "backoffSQL": backoffSQL, "beatSQL": beatSQL, "claimSQL": claimSQL,
 		"commitSQL": commitSQL, "createSQL": createSQL, "createdSQL": createdSQL, "deleteSQL": deleteSQL, "dispatchedSQL": dispatchedSQL,
-		"endSQL": endSQL, "failSQL": failSQL, "finishSQL": finishSQL, "forgetWorkersSQL": forgetWorkersSQL, "getSQL": getSQL,
+		"endSQL": endSQL, "failSQL": failSQL, "finishSQL": finishSQL, "forgetWorkersSQL": forgetWorkersSQL, "findSQL": findSQL, "getSQL": getSQL,
 		"historySQL": historySQL, "interruptedSQL": interruptedSQL, "landedSQL": landedSQL, "lockRowSQL": lockRowSQL, "lockSQL": lockSQL,
 		"loseSQL": loseSQL, "ownedSQL": ownedSQL, "parkSQL": parkSQL, "pruneSQL": pruneSQL, "recoverSQL": recoverSQL,
 		"registerSQL": registerSQL, "releaseSQL": releaseSQL, "retrySQL": retrySQL, "schemaSQL": schemaSQL, "sendSQL": sendSQL,

@@ -61,6 +61,34 @@ func (s *Store) Snapshot(ctx context.Context, id chat.ID, after int64, limit int
 	return snap, nil
 }
 
+// findSQL reads history and queue in one statement, so a message on its way from one to the other is found.
+const findSQL = `
+with c as (
+  select ` + chatColumns + ` from processor.chats c where c.id = @chat and ` + visible + `
+), m as (
+  select ` + messageColumns + ` from c join processor.messages m on m.chat = c.number and m.client_id = @client_id::text
+  union all
+  select ` + queuedColumns + ` from c join processor.queued_messages m on m.chat = c.number and m.client_id = @client_id::text
+)
+select ` + chatColumns + `, ` + messageColumns + ` from c left join m on true`
+
+// Find implements chat.Queries.
+func (s *Store) Find(ctx context.Context, id chat.ID, clientID string) (chat.Message, error) {
+	var w written
+	err := s.do(ctx, "find a message", func(b *batch) {
+		b.query(findSQL, args{"chat": id, "client_id": clientID}, w.read)
+	})
+	switch {
+	case err != nil:
+		return chat.Message{}, err
+	case !w.found:
+		return chat.Message{}, chat.ErrNotFound(id)
+	case len(w.messages) == 0:
+		return chat.Message{}, chat.ErrNoMessage(clientID)
+	}
+	return w.messages[0], nil
+}
+
 // listSQL has a text for each combination of filters, so that each is planned with its own index.
 func listSQL(f chat.Filter) string {
 	where := "true"

@@ -51,6 +51,21 @@ func (m *Memory) Snapshot(ctx context.Context, id chat.ID, after int64, limit in
 	return s, nil
 }
 
+// Find implements chat.Queries.
+func (m *Memory) Find(ctx context.Context, id chat.ID, clientID string) (chat.Message, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c, err := m.findFor(ctx, id)
+	if err != nil {
+		return chat.Message{}, err
+	}
+	found, ok := c.accepted(clientID)
+	if !ok {
+		return chat.Message{}, chat.ErrNoMessage(clientID)
+	}
+	return found, nil
+}
+
 // List implements chat.Queries.
 func (m *Memory) List(ctx context.Context, f chat.Filter) ([]chat.Chat, error) {
 	m.mu.Lock()

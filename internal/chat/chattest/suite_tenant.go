@@ -23,6 +23,7 @@ func asks() []asked {
 	}
 	return []asked{
 		{"get", func(ctx context.Context, s Store, id chat.ID) error { _, err := s.Get(ctx, id); return err }},
+		{"find", func(ctx context.Context, s Store, id chat.ID) error { _, err := s.Find(ctx, id, "first"); return err }},
 		{"snapshot", func(ctx context.Context, s Store, id chat.ID) error { _, err := s.Snapshot(ctx, id, 0, 10); return err }},
 		{"send", send(chat.BusyQueue)},
 		{"interrupting send", send(chat.BusyInterrupt)},

@@ -111,6 +111,29 @@ func truncating() []rule {
 	}
 }
 
+func finding() []rule {
+	return []rule{
+		{"a message is found by its sender's id, in history and queue, and not once it is removed", func(k *kit) {
+			k.talk()
+			k.send("a", "third")
+			k.send("a", "fourth")
+			for text, want := range map[string]string{"hello": "1.0@0 user hello", "second": "2.0@1 user second", "fourth": "0.0@0 user fourth"} {
+				m, err := k.s.Find(k.ctx, "a", message("a", text).ClientID)
+				k.ok(err)
+				k.equal("found", []any{line(m), m.ID == nil}, []any{want, text == "fourth"})
+			}
+			_, err := k.truncate(0, "")
+			k.ok(err)
+			for _, client := range []string{message("a", "second").ClientID, ""} {
+				_, err = k.s.Find(k.ctx, "a", client)
+				k.refused(err, chat.NotFound, "client_id")
+			}
+			_, err = k.s.Find(k.ctx, "nobody", "x")
+			k.refused(err, chat.NotFound, "chat")
+		}},
+	}
+}
+
 func truncatingBusy() []rule {
 	return []rule{
 		{"a truncation of a running chat fences its owner", func(k *kit) {
