@@ -15,6 +15,7 @@ import (
 	"processor/internal/chat"
 	"processor/internal/gateway"
 	"processor/internal/gateway/responses"
+	"processor/internal/gateway/uistream"
 	"processor/internal/gateway/wire"
 )
 
@@ -89,6 +90,7 @@ func (s httpService) handler() (*gateway.Gateway, error) {
 	g.Open().Handle("/healthz", ops)
 	g.Open().Handle("/readyz", ops)
 	g.Mux().Handle("/metrics", ofNoTenant(ops))
+	uistream.New(s.service, g.Feed(), g.Kit(), uistream.Config{Compare: s.timing.Compare, Logger: s.logger}).Register(g.Mux())
 	return g, nil
 }
 

@@ -28,6 +28,9 @@ type Transcript struct {
 	blind bool
 }
 
+// TranscriptAfter knows nothing of a chat but that its reader has the messages up to an id.
+func TranscriptAfter(id int64) *Transcript { return &Transcript{lastID: id} }
+
 // Chat is the row as far as it is known.
 func (t *Transcript) Chat() Chat { return t.chat }
 

@@ -30,7 +30,7 @@ type Watcher struct {
 // Watch emits the transcript after the message with id after, then live events, in order, without gap or repeat. It returns nil when
 // the chat was deleted or emit returned ErrStopWatching, context.Cause(ctx) when ctx ended, and the refusal when there is no such chat.
 func (w Watcher) Watch(ctx context.Context, id ID, after int64, emit func(Event) error) error {
-	t := &Transcript{lastID: after}
+	t := TranscriptAfter(after)
 	pause := time.NewTimer(0)
 	defer pause.Stop()
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
