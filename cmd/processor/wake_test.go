@@ -192,6 +192,20 @@ func TestALongHealthyBacklogIsNotPublishedAgain(t *testing.T) {
 	}
 }
 
+// NATS lost its store while no replica was there. What had waited for long would not be looked for within the hour.
+func TestWhatWaitedThroughAWipeWithoutAReplicaIsDispatched(t *testing.T) {
+	t.Parallel()
+	d := deploy(t)
+	d.unheard("c", "one")
+	d.must(d.store.Dispatched(d.ctx, nil, []chat.Number{d.get("c").Number}, time.Hour, time.Hour))
+	a := d.inside("a", inside{timing: brisk()})
+	d.answered("c")
+	d.atRest()
+	if n := a.metric("redispatches_total", ""); n != 1 {
+		t.Errorf("the sweeper dispatched %g chats", n)
+	}
+}
+
 // A pending chat whose message was not found is one thing; not to know is another.
 func TestAnUnknownAnswerOfNATSPublishesNothing(t *testing.T) {
 	t.Parallel()

@@ -57,8 +57,9 @@ func (s *Sweeper) told(missing, published int) {
 	}
 }
 
-// noticeNewStream starts the back-off anew when the stream is not the one seen before. The first look only takes note: a replica that starts must
-// not touch a healthy backlog.
+// noticeNewStream starts the back-off anew when the stream is not the one seen before, or holds nothing. The first look only takes note of a stream
+// that holds something: a replica that starts must not touch a healthy backlog. An empty one has none, and what waits may have lost its
+// dispatch while no replica was there to see it.
 func (s *Sweeper) noticeNewStream(ctx context.Context) error {
 	now, err := s.bus.Stream(ctx)
 	if err != nil {
@@ -67,7 +68,7 @@ func (s *Sweeper) noticeNewStream(ctx context.Context) error {
 	before := s.stream
 	s.stream = now
 	renewed := !before.Created.IsZero() && !now.Created.Equal(before.Created)
-	emptied := now.Empty && !before.Empty && !before.Created.IsZero()
+	emptied := now.Empty && !before.Empty
 	if !renewed && !emptied {
 		return nil
 	}
