@@ -1,16 +1,14 @@
 package llm
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
 	"sync/atomic"
-
-	"github.com/openai/openai-go/v3"
-	"github.com/openai/openai-go/v3/option"
-	"github.com/openai/openai-go/v3/packages/ssestream"
 
 	"processor/internal/chat"
 )
@@ -18,7 +16,9 @@ import (
 // openAI speaks chat completions, which is what compatible servers speak too; the newer Responses API is OpenAI's alone.
 type openAI struct {
 	provider
-	client openai.Client
+	client *http.Client
+	url    string
+	key    string
 
 	// What the server was found not to understand. Both only ever become true, and save every later call a refusal.
 	noStreamOptions     atomic.Bool
@@ -32,16 +32,9 @@ func newOpenAI(cfg Config, client *http.Client) *openAI {
 	if base == "" {
 		base = OpenAIURL
 	}
-	// Not openai.NewClient, which would read OPENAI_* from the environment behind our back.
-	opts := []option.RequestOption{
-		option.WithBaseURL(base), option.WithHTTPClient(client), option.WithMaxRetries(0), option.WithMiddleware(exchange),
-	}
-	if cfg.OpenAIKey != "" {
-		opts = append(opts, option.WithAPIKey(cfg.OpenAIKey))
-	}
 	o := &openAI{
 		provider: newProvider("openai", "OPENAI", cfg.OpenAIKey, base),
-		client:   openai.Client{Options: opts},
+		client:   client, url: strings.TrimRight(base, "/") + "/chat/completions", key: cfg.OpenAIKey,
 	}
 	o.maxCompletionTokens.Store(ownedByOpenAI(base))
 	return o
@@ -62,27 +55,27 @@ func ownedByOpenAI(base string) bool {
 // twice in the life of the process: nothing was answered yet, so that is no retry.
 func (o *openAI) Stream(ctx context.Context, req chat.Request, emit func(chat.Delta)) (chat.Answer, error) {
 	for {
-		params := o.params(req)
-		out, err := o.call(ctx, req, params, emit)
+		sent := o.request(req)
+		out, err := o.call(ctx, req, sent, emit)
 		if err == nil {
 			return out, nil
 		}
-		if ctx.Err() != nil || !o.learn(err, params) {
+		if ctx.Err() != nil || !o.learn(err, sent) {
 			return chat.Answer{}, o.fail(ctx, err)
 		}
 	}
 }
 
 // learn reports whether the refusal taught something about the server that makes the next request another one.
-func (o *openAI) learn(err error, sent openai.ChatCompletionNewParams) bool {
+func (o *openAI) learn(err error, sent openAIRequest) bool {
 	var f *failure
 	if !errors.As(err, &f) || f.status != http.StatusBadRequest && f.status != http.StatusUnprocessableEntity {
 		return false
 	}
 	switch {
-	case sent.StreamOptions.IncludeUsage.Valid() && f.says("stream_options", "include_usage"):
+	case sent.StreamOptions != nil && f.says("stream_options", "include_usage"):
 		o.noStreamOptions.Store(true)
-	case sent.MaxTokens.Valid() && f.says("max_completion_tokens"):
+	case sent.MaxTokens > 0 && f.says("max_completion_tokens"):
 		o.maxCompletionTokens.Store(true)
 	default:
 		return false
@@ -90,18 +83,35 @@ func (o *openAI) learn(err error, sent openai.ChatCompletionNewParams) bool {
 	return true
 }
 
-// call makes the request with the SDK and reads the stream itself (openai_chunk.go).
-func (o *openAI) call(ctx context.Context, req chat.Request, params openai.ChatCompletionNewParams, emit func(chat.Delta)) (chat.Answer, error) {
-	var res *http.Response
-	err := o.client.Post(ctx, "chat/completions", params, &res, option.WithJSONSet("stream", true),
-		option.WithHeader("Accept", "text/event-stream"), option.WithHeader(chat.CallHeader, req.Call.String()))
+// post sends the request. What is no stream comes back as a *failure.
+func (o *openAI) post(ctx context.Context, req chat.Request, body openAIRequest) (*http.Response, error) {
+	raw, err := chat.Marshal(body)
+	if err != nil {
+		return nil, fmt.Errorf("encode the request: %w", err)
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, o.url, bytes.NewReader(raw))
+	if err != nil {
+		return nil, err
+	}
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Accept", "text/event-stream")
+	r.Header.Set(chat.CallHeader, req.Call.String())
+	if o.key != "" {
+		r.Header.Set("Authorization", "Bearer "+o.key)
+	}
+	return exchange(r, o.client.Do)
+}
+
+// call makes the request and reads the stream (openai_chunk.go).
+func (o *openAI) call(ctx context.Context, req chat.Request, body openAIRequest, emit func(chat.Delta)) (chat.Answer, error) {
+	res, err := o.post(ctx, req, body)
 	if err != nil {
 		return chat.Answer{}, err
 	}
-	events := ssestream.NewDecoder(res)
-	defer events.Close()
+	stream := newEvents(res.Body)
+	defer stream.close()
 	a := answer{emit: emit, req: &req}
-	err = a.takeChunks(ctx, events)
+	err = a.takeChunks(ctx, stream)
 	switch {
 	case ctx.Err() != nil:
 		return chat.Answer{}, context.Cause(ctx)

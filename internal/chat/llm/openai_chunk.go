@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/openai/openai-go/v3/packages/ssestream"
 	"github.com/tidwall/gjson"
 
 	"processor/internal/chat"
@@ -18,9 +17,9 @@ var errBadChunk = errors.New("a chunk of the stream is not what is expected")
 
 // takeChunks reads the stream to its end, to [DONE], or to what ends it early. Only the fields that are used are looked for: the SDK's
 // own decoding of a chunk into its whole type costs five to ten times as much, for each token (BenchmarkStream).
-func (a *answer) takeChunks(ctx context.Context, events ssestream.Decoder) error {
-	for ctx.Err() == nil && events.Next() {
-		data := events.Event().Data
+func (a *answer) takeChunks(ctx context.Context, stream *events) error {
+	for ctx.Err() == nil && stream.next() {
+		data := stream.data
 		if bytes.HasPrefix(data, []byte("[DONE]")) {
 			return nil
 		}
@@ -31,7 +30,7 @@ func (a *answer) takeChunks(ctx context.Context, events ssestream.Decoder) error
 			return err
 		}
 	}
-	return events.Err()
+	return stream.err()
 }
 
 func (a *answer) takeChunk(chunk gjson.Result) (err error) {

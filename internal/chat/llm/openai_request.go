@@ -3,44 +3,78 @@ package llm
 import (
 	"encoding/json"
 
-	"github.com/openai/openai-go/v3"
-	"github.com/openai/openai-go/v3/packages/param"
-
 	"processor/internal/chat"
 )
 
 // openAIName is the longest name of a function that OpenAI allows.
 const openAIName = 64
 
-func (o *openAI) params(req chat.Request) openai.ChatCompletionNewParams {
-	p := openai.ChatCompletionNewParams{
-		Model:    req.Model,
-		Messages: openAIMessages(req.System, req.Messages),
-		Tools:    openAITools(req.Tools),
-	}
-	if !o.noStreamOptions.Load() {
-		p.StreamOptions.IncludeUsage = openai.Bool(true)
-	}
-	if limit := maxTokens(req); limit > 0 {
-		if o.maxCompletionTokens.Load() {
-			p.MaxCompletionTokens = openai.Int(int64(limit))
-		} else {
-			p.MaxTokens = openai.Int(int64(limit))
-		}
-	}
-	if t := req.Params.Temperature; t != nil {
-		p.Temperature = openai.Float(*t)
-	}
-	if t := req.Params.TopP; t != nil {
-		p.TopP = openai.Float(*t)
-	}
-	return p
+// openAIRequest is what of a chat completion's request is used.
+type openAIRequest struct {
+	Model               string               `json:"model"`
+	Messages            []openAIMessage      `json:"messages"`
+	Stream              bool                 `json:"stream"`
+	StreamOptions       *openAIStreamOptions `json:"stream_options,omitempty"`
+	MaxTokens           int                  `json:"max_tokens,omitempty"`
+	MaxCompletionTokens int                  `json:"max_completion_tokens,omitempty"`
+	Temperature         *float64             `json:"temperature,omitempty"`
+	TopP                *float64             `json:"top_p,omitempty"`
+	Tools               []openAITool         `json:"tools,omitempty"`
 }
 
-func openAIMessages(system string, history []chat.Message) []openai.ChatCompletionMessageParamUnion {
-	out := make([]openai.ChatCompletionMessageParamUnion, 0, len(history)+1)
+type openAIStreamOptions struct {
+	IncludeUsage bool `json:"include_usage"`
+}
+
+type openAIMessage struct {
+	Role       string       `json:"role"`
+	Content    *string      `json:"content,omitempty"`
+	ToolCalls  []openAICall `json:"tool_calls,omitempty"`
+	ToolCallID string       `json:"tool_call_id,omitempty"`
+}
+
+type openAICall struct {
+	ID       string           `json:"id"`
+	Type     string           `json:"type"`
+	Function openAICalledWith `json:"function"`
+}
+
+type openAICalledWith struct {
+	Name      string `json:"name"`
+	Arguments string `json:"arguments"`
+}
+
+type openAITool struct {
+	Type     string       `json:"type"`
+	Function functionSpec `json:"function"`
+}
+
+type functionSpec struct {
+	Name        string          `json:"name"`
+	Description string          `json:"description,omitempty"`
+	Parameters  json.RawMessage `json:"parameters"`
+}
+
+func (o *openAI) request(req chat.Request) openAIRequest {
+	r := openAIRequest{
+		Model: req.Model, Messages: openAIMessages(req.System, req.Messages), Stream: true,
+		Temperature: req.Params.Temperature, TopP: req.Params.TopP, Tools: openAITools(req.Tools),
+	}
+	if !o.noStreamOptions.Load() {
+		r.StreamOptions = &openAIStreamOptions{IncludeUsage: true}
+	}
+	if limit := maxTokens(req); o.maxCompletionTokens.Load() {
+		r.MaxCompletionTokens = limit
+	} else {
+		r.MaxTokens = limit
+	}
+	return r
+}
+
+func openAIMessages(system string, history []chat.Message) []openAIMessage {
+	out := make([]openAIMessage, 0, len(history)+1)
 	if system != "" {
-		out = append(out, openai.SystemMessage(system))
+		out = append(out, openAIMessage{Role: "system", Content: &system})
 	}
 	for _, m := range history {
 		if !sendable(m) {
@@ -53,7 +87,7 @@ func openAIMessages(system string, history []chat.Message) []openai.ChatCompleti
 			out = append(out, openAIAssistant(m))
 		case chat.Tool:
 			for _, p := range m.Parts {
-				out = append(out, openai.ToolMessage(p.Text, p.CallID))
+				out = append(out, openAIMessage{Role: "tool", Content: &p.Text, ToolCallID: p.CallID})
 			}
 		}
 	}
@@ -62,47 +96,35 @@ func openAIMessages(system string, history []chat.Message) []openai.ChatCompleti
 
 // appendUser joins what the user said in a row, as it is left when a turn failed: the templates of several open models
 // insist that the roles alternate.
-func appendUser(out []openai.ChatCompletionMessageParamUnion, text string) []openai.ChatCompletionMessageParamUnion {
-	if n := len(out); n > 0 && out[n-1].OfUser != nil {
-		text = out[n-1].OfUser.Content.OfString.Value + "\n\n" + text
+func appendUser(out []openAIMessage, text string) []openAIMessage {
+	if n := len(out); n > 0 && out[n-1].Role == "user" {
+		text = *out[n-1].Content + "\n\n" + text
 		out = out[:n-1]
 	}
-	return append(out, openai.UserMessage(text))
+	return append(out, openAIMessage{Role: "user", Content: &text})
 }
 
-func openAIAssistant(m chat.Message) openai.ChatCompletionMessageParamUnion {
-	var out openai.ChatCompletionAssistantMessageParam
+func openAIAssistant(m chat.Message) openAIMessage {
+	out := openAIMessage{Role: "assistant"}
 	if text := m.Text(); text != "" {
-		out.Content.OfString = openai.String(text)
+		out.Content = &text
 	}
 	for _, call := range m.Calls() {
-		out.ToolCalls = append(out.ToolCalls, openai.ChatCompletionMessageToolCallUnionParam{
-			OfFunction: &openai.ChatCompletionMessageFunctionToolCallParam{
-				ID: call.CallID,
-				Function: openai.ChatCompletionMessageFunctionToolCallFunctionParam{
-					Name: wireName(call.Name, openAIName), Arguments: string(objectOf(string(call.Input))),
-				},
-			},
-		})
-	}
-	return openai.ChatCompletionMessageParamUnion{OfAssistant: &out}
-}
-
-func openAITools(specs []chat.ToolSpec) []openai.ChatCompletionToolUnionParam {
-	var out []openai.ChatCompletionToolUnionParam
-	for _, spec := range specs {
-		// Overridden, because the SDK's type would decode the schema and encode it again in every call.
-		out = append(out, openai.ChatCompletionFunctionTool(param.Override[openai.FunctionDefinitionParam](functionSpec{
-			Name: spec.Name, Description: spec.Description, Parameters: schemaOf(spec),
-		})))
+		out.ToolCalls = append(out.ToolCalls, openAICall{ID: call.CallID, Type: "function", Function: openAICalledWith{
+			Name: wireName(call.Name, openAIName), Arguments: string(objectOf(string(call.Input))),
+		}})
 	}
 	return out
 }
 
-type functionSpec struct {
-	Name        string          `json:"name"`
-	Description string          `json:"description,omitempty"`
-	Parameters  json.RawMessage `json:"parameters"`
+func openAITools(specs []chat.ToolSpec) []openAITool {
+	var out []openAITool
+	for _, spec := range specs {
+		out = append(out, openAITool{Type: "function", Function: functionSpec{
+			Name: spec.Name, Description: spec.Description, Parameters: schemaOf(spec),
+		}})
+	}
+	return out
 }
 
 // schemaOf is the tool's schema; a tool without one takes no input.

@@ -1,0 +1,48 @@
+package llm
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+)
+
+// events frames a stream of server-sent events and gives out their data. What names or numbers an event is not looked at.
+type events struct {
+	body  io.ReadCloser
+	lines *bufio.Scanner
+	data  []byte
+}
+
+func newEvents(body io.ReadCloser) *events {
+	e := &events{body: body, lines: bufio.NewScanner(body)}
+	e.lines.Buffer(nil, 2*maxEvent) // body ends an event that is longer than maxEvent
+	return e
+}
+
+// next reads up to the end of an event with data. The data is valid until the next call.
+func (e *events) next() bool {
+	e.data = e.data[:0]
+	for e.lines.Scan() {
+		line := e.lines.Bytes()
+		if len(line) == 0 {
+			if len(e.data) > 0 {
+				return true
+			}
+			continue
+		}
+		value, ok := bytes.CutPrefix(line, []byte("data:"))
+		if !ok {
+			continue
+		}
+		if len(e.data) > 0 {
+			e.data = append(e.data, '\n')
+		}
+		e.data = append(e.data, bytes.TrimPrefix(value, []byte(" "))...)
+	}
+	return false
+}
+
+// err is why the stream ended, nil at its proper end.
+func (e *events) err() error { return e.lines.Err() }
+
+func (e *events) close() { _ = e.body.Close() } // the answer was read, or failed for a better reason
