@@ -209,8 +209,10 @@ func TestWithoutNATSWorkGoesOnAndSendsWait(t *testing.T) {
 		t.Error(diff)
 	}
 	start := time.Now()
-	d.post(a.service, "kept", "three", "")
+	d.post(a.service, "here", "what a replica with a free slot accepts needs no NATS", "")
 	t.Logf("a send took %s without NATS", time.Since(start))
+	d.answered("here")
+	d.post(chat.NewService(d.store, a.bus, chat.ServiceConfig{DefaultModel: "openai/test", Logger: quiet()}), "kept", "three", "")
 	d.post(chat.NewService(d.store, doomed, chat.ServiceConfig{DefaultModel: "openai/test", Logger: quiet()}), "orphan", "four", "")
 	doomed.Close() // with what it had to say
 	for _, id := range []chat.ID{"kept", "orphan"} {

@@ -65,11 +65,11 @@ func newReplica(st *store.Store, b *bus.Bus, s settings) *replica {
 		FeedsDropped:    func() uint64 { return b.Counts().Slow },
 		StreamsRepaired: func() uint64 { return b.Counts().Repairs },
 	})
-	r.service = chat.NewService(st, b, chat.ServiceConfig{DefaultModel: s.defaultModel, Logger: s.logger, Observe: r.metrics.Transition})
 	r.processor = chat.NewProcessor(st, b, s.models, chat.ProcessorConfig{
 		Slots: s.worker.Slots, Timing: s.timing, Budget: s.budget, MaxTokens: s.maxTokens, Tools: s.tools,
 		Logger: s.logger, Hooks: r.metrics.Processor(),
 	})
+	r.service = chat.NewService(st, b, chat.ServiceConfig{DefaultModel: s.defaultModel, Opener: r.processor, Logger: s.logger, Observe: r.metrics.Transition})
 	r.heartbeat = chat.NewHeartbeat(st, r.processor, chat.HeartbeatConfig{
 		Worker: s.worker, Timing: s.timing, Logger: s.logger,
 		Registered: r.registered, Beaten: r.metrics.Beaten, Lost: r.metrics.LeaseLost,

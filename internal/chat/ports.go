@@ -141,6 +141,13 @@ type Commands interface {
 	Delete(ctx context.Context, id ID) (Chat, error)
 }
 
+// Opens accepts the message of a sender whose turn can begin here and now.
+type Opens interface {
+	// OpenTurn is Send, unless the message opens a turn of an idle chat and the worker may claim: then the worker is the chat's owner from
+	// the same transaction on, the row is running, and the history is what Claim would load. It never interrupts.
+	OpenTurn(ctx context.Context, m NewMessage, worker WorkerID, b Budget) (Sent, []Message, error)
+}
+
 // Filter selects and pages chats, newest first.
 type Filter struct {
 	Status Status

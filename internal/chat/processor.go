@@ -29,8 +29,11 @@ type Processor struct {
 	finalEnd context.CancelFunc
 
 	draining atomic.Bool
+	// begun are the turns that Open began, which no delivery waits for.
+	begun sync.WaitGroup
 
 	mu       sync.Mutex
+	taking   bool // Run has begun and goes on
 	runs     map[ID]*run
 	claiming map[ID]int
 	differs  map[Number]Owned // what Repair saw differ on the beat before
@@ -40,6 +43,7 @@ type Processor struct {
 // ProcessorStore is the store as the processor needs it.
 type ProcessorStore interface {
 	Runs
+	Opens
 	Get(ctx context.Context, id ID) (Chat, error)
 }
 
@@ -127,13 +131,20 @@ func (p *Processor) Load() (running, suspects, slots int) {
 // yielded.
 func (p *Processor) Run(ctx context.Context, hurry <-chan struct{}, deliver func(ctx context.Context) error) error {
 	defer p.stopNow(CauseShutdown)
+	p.take(true)
 	delivered := make(chan error, 1)
-	go func() { delivered <- deliver(ctx) }()
+	go func() {
+		err := deliver(ctx)
+		p.take(false)
+		p.begun.Wait()
+		delivered <- err
+	}()
 	select {
 	case err := <-delivered:
 		return err
 	case <-ctx.Done():
 		p.draining.Store(true)
+		p.take(false)
 	}
 	limit := time.NewTimer(p.config.Timing.Drain)
 	defer limit.Stop()
@@ -181,7 +192,8 @@ func (p *Processor) Handle(ctx context.Context, id ID, settle func(Verdict)) {
 	if suspect {
 		defer p.suspects.Release(1)
 	}
-	p.execute(reg, claimed)
+	p.bus.Announce(Outcome{Changed: true, Chat: claimed.Chat}.Events("claimed")...)
+	p.execute(reg, claimed, func() {})
 }
 
 // claim claims, and registers the run before anybody can compare. A suspect chat is claimed a second time with one of the few suspect

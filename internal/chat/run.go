@@ -27,18 +27,18 @@ type run struct {
 	cancel context.CancelCauseFunc
 }
 
-// execute runs a claimed chat and returns when the replica does not own it any more.
-func (p *Processor) execute(reg *Registration, c Claimed) {
+// execute runs a claimed chat and returns when the replica does not own it any more. known is called when others here know of the run.
+func (p *Processor) execute(reg *Registration, c Claimed, known func()) {
 	r := &run{p: p, reg: reg, done: make(chan struct{}), history: c.History, chat: c.Chat}
 	r.lease = Lease{Chat: c.Chat.ID, Number: c.Chat.Number, Worker: reg.ID, Epoch: c.Chat.Epoch, Turn: c.Chat.Turn, Step: c.Chat.Step}
 	r.ctx, r.cancel = context.WithCancelCause(reg.ctx)
 	p.add(r)
+	known()
 	defer p.remove(r)
 	unhook := context.AfterFunc(p.stop, func() { r.abort(CauseShutdown) })
 	defer unhook()
 	p.config.Logger.Info("claimed", "chat", r.lease.Chat, "epoch", r.lease.Epoch, "worker", reg.ID)
 	r.observeWait()
-	p.bus.Announce(Outcome{Changed: true, Chat: c.Chat}.Events("claimed")...)
 	for r.turn() {
 		if p.draining.Load() {
 			r.yield(Partial{}, CauseShutdown)

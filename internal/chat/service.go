@@ -37,7 +37,9 @@ type ServiceBus interface {
 type ServiceConfig struct {
 	// DefaultModel answers chats that name none.
 	DefaultModel string
-	Logger       *slog.Logger
+	// Opener accepts messages in place of the store, and may begin their turns here; may be nil.
+	Opener Opener
+	Logger *slog.Logger
 	// Observe is told of every accepted command and how long it took; may be nil.
 	Observe func(t Transition, elapsed time.Duration, err error)
 }
@@ -77,11 +79,19 @@ func (s *Service) Send(ctx context.Context, r SendRequest) (SendReply, error) {
 	if m.Busy == BusyInterrupt {
 		partial = s.partialOfPending(ctx, r.Chat)
 	}
-	sent, err := observe(s, Send, func() (Sent, error) { return s.store.Send(ctx, m, partial) })
+	start := func() {}
+	sent, err := observe(s, Send, func() (sent Sent, err error) {
+		if s.config.Opener == nil || m.Busy == BusyInterrupt {
+			return s.store.Send(ctx, m, partial)
+		}
+		sent, start, err = s.config.Opener.Open(ctx, m)
+		return sent, err
+	})
 	if err != nil {
 		return SendReply{}, err
 	}
 	s.tell(sent.Outcome, "sent")
+	start()
 	return SendReply{Chat: sent.Chat, Message: sent.Message, Queued: sent.Queued, Duplicate: sent.Duplicate}, nil
 }
 

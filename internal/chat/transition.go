@@ -46,7 +46,7 @@ var table = newTable() //nolint:gochecknoglobals // a constant, of a kind that G
 
 func newTable() []Rule {
 	return []Rule{
-		{Send, Waiting, []Status{Pending}, false, "a new turn opens"},
+		{Send, Waiting, []Status{Pending, Running}, false, "a new turn opens; where the replica has a free slot with itself as the owner, epoch+1"},
 		{Send, Parked, []Status{Pending}, false, "the queue's head opens a turn, budgets start anew"},
 		{Send, Pending, []Status{Pending}, false, "queued; an interrupting send ends the open turn first"},
 		{Send, Running, []Status{Running}, false, "queued"},

@@ -14,28 +14,27 @@ import (
 const claims = `unnest(@chats::text[], @workers::text[], @suspects::bool[], @counts::int[], @bytes::bigint[])
     with ordinality k (chat, worker, suspects, count, bytes, place)`
 
-// claimSQL takes the chats that may be taken; the others' rows are as they were.
+// claimSQL takes the chats that may be taken. It locks by updating: all that decides is in their own rows, but for the worker's, which nobody
+// locks.
 const claimSQL = `
-with seen as (
-  select k.place, k.worker, k.suspects, exists (
-      select from processor.workers w where w.id = k.worker and w.lost_at is null and not w.draining) as entitled, ` + chatColumns + `
-  from ` + claims + ` join processor.chats c on c.id = k.chat
-), claimed as (
-  update processor.chats c set ` + changing + `, status = 'running', worker_id = s.worker, claimed_at = now(), dispatch_at = null, epoch = c.epoch + 1
-  from seen s
-  where c.number = s.number and s.status = any(@from::text[]) and s.entitled and (s.suspects or s.takeovers < @suspect_from::int)
-  returning s.place, ` + chatColumns + `
-)
-select c.place, true, true, ` + chatColumns + ` from claimed c
-union all
-select c.place, false, c.entitled, ` + chatColumns + ` from seen c where not exists (select from claimed d where d.place = c.place)`
+update processor.chats c set ` + changing + `, status = 'running', worker_id = k.worker, claimed_at = now(), dispatch_at = null, epoch = c.epoch + 1
+from ` + claims + ` join processor.workers w on w.id = k.worker and w.lost_at is null and not w.draining
+where c.id = k.chat and c.status = any(@from::text[]) and (k.suspects or c.takeovers < @suspect_from::int)
+returning k.place, ` + chatColumns
+
+// unclaimedSQL reads what claimSQL may have found.
+const unclaimedSQL = `
+select exists (select from processor.workers w where w.id = @worker and w.lost_at is null and not w.draining), ` + chatColumns + `
+from processor.chats c where c.id = @chat and ` + visible
 
 // historySQL reads the newest messages within the budget, and the open turn in any case. The window sums sizes as they are stored, so what is
-// over the budget is never read. It finds nothing of a chat that claimSQL has not just claimed.
+// over the budget is never read. It finds nothing of a chat that was not claimed in this transaction. The chat is found by its id and nothing else
+// (offset keeps the join that way round): a condition on its status would let the server read all that run.
 const historySQL = `
 select k.place, ` + messageColumns + `
-from ` + claims + ` join processor.chats c on c.id = k.chat and c.status = 'running' and c.worker_id = k.worker and c.claimed_at = now()
-cross join lateral (
+from ` + claims + ` cross join lateral (
+  select c.number, c.turn, c.step from processor.chats c where c.id = k.chat and c.worker_id = k.worker and c.claimed_at = now() offset 0
+) c cross join lateral (
   select h.*, row_number() over newest as nth, sum(h.size) over newest as total
   from (
     select ` + messageColumns + `, m.size from processor.messages m where m.chat = c.number order by m.id desc
@@ -53,9 +52,9 @@ type claimCall struct {
 	suspects bool
 	budget   chat.Budget
 
-	found, claimed, entitled bool
-	row                      chat.Chat
-	history                  []chat.Message
+	claimed bool
+	row     chat.Chat
+	history []chat.Message
 }
 
 func (c *claimCall) chat() chat.ID { return c.id }
@@ -63,13 +62,22 @@ func (c *claimCall) chat() chat.ID { return c.id }
 // Claim implements chat.Runs.
 func (s *Store) Claim(ctx context.Context, id chat.ID, worker chat.WorkerID, suspects bool, b chat.Budget) (chat.Claimed, error) {
 	c := &claimCall{id: id, worker: worker, suspects: suspects, budget: b}
-	if err := s.claims.do(ctx, c); err != nil {
-		return chat.Claimed{}, err
+	for {
+		if err := s.claims.do(ctx, c); err != nil {
+			return chat.Claimed{}, err
+		}
+		if c.claimed {
+			return chat.Claimed{Chat: c.row, History: c.history}, nil
+		}
+		why, err := s.unclaimed(ctx, c)
+		if err != nil {
+			return chat.Claimed{}, err
+		}
+		if why != nil {
+			return chat.Claimed{}, fmt.Errorf("claim of %s by %s: %w", id, worker, why)
+		}
+		// What was in the way is gone in between.
 	}
-	if !c.claimed {
-		return chat.Claimed{}, fmt.Errorf("claim of %s by %s: %w", id, worker, c.refusal())
-	}
-	return chat.Claimed{Chat: c.row, History: c.history}, nil
 }
 
 // claimAll claims different chats in one transaction.
@@ -85,47 +93,60 @@ func (s *Store) claimAll(ctx context.Context, calls []*claimCall) error {
 		"from": from(chat.Claim), "suspect_from": chat.SuspectFrom,
 	}
 	return s.do(ctx, "claim a chat", func(b *batch) {
-		b.exec(lockSQL, a)
 		b.query(claimSQL, a, func(rows pgx.Rows) error { return readClaims(rows, calls) })
 		b.query(historySQL, a, func(rows pgx.Rows) error {
-			var place int
-			return readMessages(rows, []any{&place}, func(r *messageRow) error {
-				c := calls[place-1]
-				m, err := r.read(c.id)
-				c.history = append(c.history, m)
-				return err
-			})
+			return readHistory(rows, func(place int) (chat.ID, *[]chat.Message) { return calls[place-1].id, &calls[place-1].history })
 		})
+	})
+}
+
+// readHistory takes rows of historySQL; to says whose they are.
+func readHistory(rows pgx.Rows, to func(place int) (chat.ID, *[]chat.Message)) error {
+	var place int
+	return readMessages(rows, []any{&place}, func(r *messageRow) error {
+		id, history := to(place)
+		m, err := r.read(id)
+		*history = append(*history, m)
+		return err
 	})
 }
 
 func readClaims(rows pgx.Rows, calls []*claimCall) error {
 	for _, c := range calls {
-		c.found, c.claimed, c.history = false, false, nil
+		c.claimed, c.history = false, nil
 	}
 	for rows.Next() {
 		var place int
-		var claimed, entitled bool
 		var row chat.Chat
-		if err := rows.Scan(append([]any{&place, &claimed, &entitled}, chatTargets(&row)...)...); err != nil {
+		if err := rows.Scan(append([]any{&place}, chatTargets(&row)...)...); err != nil {
 			return err
 		}
 		c := calls[place-1]
-		c.found, c.claimed, c.entitled, c.row = true, claimed, entitled, row
+		c.claimed, c.row = true, row
 	}
 	return rows.Err()
 }
 
-// refusal says why the chat was not claimed.
-func (c *claimCall) refusal() error {
-	switch row := c.row; {
-	case !c.found:
-		return fmt.Errorf("%w: the chat is gone", chat.ErrNothingToDo)
+// unclaimed says why the chat was not claimed, nil if now it could be.
+func (s *Store) unclaimed(ctx context.Context, c *claimCall) (why, err error) {
+	var w written
+	var entitled bool
+	err = s.do(ctx, "look why a chat can't be claimed", func(b *batch) {
+		b.query(unclaimedSQL, args{"chat": c.id, "worker": c.worker}, func(rows pgx.Rows) error { return w.readChat(rows, &entitled) })
+	})
+	if err != nil {
+		return nil, err
+	}
+	switch row := w.chat; {
+	case !w.found:
+		return fmt.Errorf("%w: the chat is gone", chat.ErrNothingToDo), nil
 	case chat.Claim.Check(row.Status) != nil:
-		return fmt.Errorf("%w: the chat is %s", chat.ErrNothingToDo, row.Status)
-	case !c.entitled:
-		return chat.ErrNotEntitled
+		return fmt.Errorf("%w: the chat is %s", chat.ErrNothingToDo, row.Status), nil
+	case !entitled:
+		return chat.ErrNotEntitled, nil
+	case row.Takeovers >= chat.SuspectFrom && !c.suspects:
+		return chat.ErrSuspect, nil
 	default:
-		return chat.ErrSuspect
+		return nil, nil
 	}
 }

@@ -13,6 +13,14 @@
 // which never wait, decide by what is. Decisions are in the where clauses: by the time that a result is read here everything is
 // committed. A transition that reads nothing but the chat's row (Commit, Backoff, Fail, Yield) is one guarded update.
 //
+// The usual case comes first. A message to an idle chat, a claim, and the end of a turn after which the chat rests need to know nothing but the row: openSQL,
+// claimSQL and restSQL are one update each, which locks by updating, and an insert. What they leave alone (a busy chat, a client_id
+// accepted before, a queue, a turn that was asked to stop) is done by the statement that can do everything, in a second round trip and a
+// transaction of its own; nothing was done in the first.
+//
+// A prepared statement keeps the plan that was made first, often on empty tables, on which all plans seem equally cheap. What is looked up is therefore
+// written so that only one index will do (offset 0, limit 1, a status as a parameter); a test reads the plans.
+//
 // The update that follows a lock in the same statement is a trap of its own: the server builds the new row from the old version
 // first, and judges it by the table's checks, before it looks at the version that was locked. Statements that lock and update at once
 // (Release, Recover, Dispatched) therefore start from rows in which both versions pass.
@@ -29,6 +37,7 @@
 //   - I7: Sweep's updates start from status running, Dispatched's from pending.
 //   - I8: Yield and Release change neither takeovers nor attempts; Recover charges only a lost_cause of gone without draining.
 //   - I9: every time is now(), the transaction's start, and so is everything that is compared with it.
+//     That a message belongs to a chat is kept by the statements: each of them holds the chat's row. A trigger takes the messages of a deleted chat.
 //   - I10: the order of a chat's messages is that of their ids: one sequence, drawn under the row's lock.
 //
 // # Order of locks

@@ -21,6 +21,8 @@ const (
 	refusedData
 	// noSchema: the tables are missing.
 	noSchema
+	// taken: another transaction inserted the same key meanwhile, and nothing was done.
+	taken
 )
 
 // meaning is the one place that reads a SQLSTATE.
@@ -36,6 +38,8 @@ func meaning(err error) failure {
 	case "42P01", // undefined_table
 		"3F000": // invalid_schema_name
 		return noSchema
+	case "23505": // unique_violation
+		return taken
 	case "54000": // program_limit_exceeded: a jsonb value above the server's limits
 		return refusedData
 	}

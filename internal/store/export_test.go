@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -27,7 +28,7 @@ func (s *Store) Begin(ctx context.Context) (*Store, pgx.Tx, error) {
 
 // Ungroup lets every call leave at once and alone.
 func (s *Store) Ungroup() {
-	s.sends.flights, s.claims.flights, s.finishes.flights = 1<<20, 1<<20, 1<<20
+	s.opens.flights, s.sends.flights, s.claims.flights, s.finishes.flights = 1<<20, 1<<20, 1<<20, 1<<20
 }
 
 // HoldSweep takes the sweep's lock as a sweep does, and then does nothing.
@@ -50,7 +51,8 @@ func Statements() map[string]string {
 		"anewSQL": anewSQL, "askSQL": askSQL, "backoffSQL": backoffSQL, "beatSQL": beatSQL, "claimSQL": claimSQL,
 		"commitSQL": commitSQL, "createSQL": createSQL, "createdSQL": createdSQL, "deleteSQL": deleteSQL, "dispatchedSQL": dispatchedSQL,
 		"endSQL": endSQL, "failSQL": failSQL, "finishSQL": finishSQL, "forgetWorkersSQL": forgetWorkersSQL, "findSQL": findSQL, "getSQL": getSQL,
-		"historySQL": historySQL, "interruptedSQL": interruptedSQL, "landedSQL": landedSQL, "lockRowSQL": lockRowSQL, "lockSQL": lockSQL,
+		"historySQL": historySQL, "interruptedSQL": interruptedSQL, "landedSQL": landedSQL, "openSQL": openSQL, "restSQL": restSQL, "unclaimedSQL": unclaimedSQL,
+		"lockRowSQL": lockRowSQL, "lockSQL": lockSQL,
 		"loseSQL": loseSQL, "ownedSQL": ownedSQL, "parkSQL": parkSQL, "pruneSQL": pruneSQL, "recoverSQL": recoverSQL,
 		"registerSQL": registerSQL, "releaseSQL": releaseSQL, "retrySQL": retrySQL, "schemaSQL": schemaSQL, "sendSQL": sendSQL,
 		"snapshotSQL": snapshotSQL, "staleSQL": staleSQL, "agedSQL": agedSQL, "sweptSQL": sweptSQL, "sweepLockSQL": sweepLockSQL,
@@ -84,3 +86,18 @@ func NewGroup(carry func(ctx context.Context, calls []*Call) error) *Group {
 
 // Do carries out a call.
 func (g *Group) Do(ctx context.Context, c *Call) error { return g.do(ctx, c) }
+
+// SessionSettings are those of a store's connections.
+func SessionSettings() map[string]string {
+	settings := map[string]string{}
+	Config{}.withDefaults().session("test", settings)
+	for name := range settings {
+		if strings.HasPrefix(name, "tcp") {
+			delete(settings, name)
+		}
+	}
+	return settings
+}
+
+// SetFlights says how many flights there are.
+func (g *Group) SetFlights(n int) { g.flights = n }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -293,6 +294,8 @@ func pump(to io.Writer, from io.Reader, before func()) {
 	}
 }
 
+// TestEveryTransitionIsOneRoundTrip, but for those of a busy chat that the quick statement of the usual case looks at first: they are two, each a
+// transaction of its own.
 func TestEveryTransitionIsOneRoundTrip(t *testing.T) {
 	t.Parallel()
 	address, err := url.Parse(suite.Postgres(t))
@@ -315,8 +318,12 @@ func TestEveryTransitionIsOneRoundTrip(t *testing.T) {
 			if err := move(); err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}
-			if trips := m.trips.Load() - before; warm > 0 && trips != 1 {
-				t.Errorf("%s took %d round trips", name, trips)
+			want := int64(1)
+			if slices.Contains([]string{"queue", "finish", "finish as interrupted"}, name) {
+				want = 2
+			}
+			if trips := m.trips.Load() - before; warm > 0 && trips != want {
+				t.Errorf("%s took %d round trips, not %d", name, trips, want)
 			}
 		}
 	}

@@ -8,6 +8,24 @@ import (
 	"processor/internal/chat"
 )
 
+// restSQL ends turns of one last message after which the chat rests, as nearly all do. It locks by updating: it reads nothing but the row. What has a
+// queue, or was asked to stop, is left to finishSQL.
+const restSQL = `
+with ended as (
+  update processor.chats c set ` + changing + `, ` + anew + `, last_error = null, status = 'waiting', worker_id = null, claimed_at = null, idle_at = now(),
+    step = c.step + 1
+  from unnest(@numbers::bigint[], @epochs::bigint[], @workers::text[], @turns::int[], @steps::int[], @roles::text[], @finishes::text[], @parts::jsonb[],
+      @sizes::int[], @chunks::bytea[], @models::text[], @params::jsonb[], @usages::jsonb[], @errors::jsonb[])
+    with ordinality l (number, epoch, worker, turn, step, role, finish, parts, size, chunks, model, params, usage, error, place)
+  where ` + guard + ` and c.queued = 0 and c.interrupt_turn <> c.turn
+  returning l.place, nextval('processor.messages_id_seq') as message, l.role, l.finish, l.parts, l.size, l.chunks, l.model as answered, l.params, l.usage,
+    l.error, ` + chatColumns + `
+), said as (
+  insert into processor.messages (chat, id, turn, step, epoch, role, finish, parts, size, chunks, model, params, usage, error) overriding system value
+  select e.number, e.message, e.turn, e.step, e.epoch, e.role, e.finish, e.parts, e.size, e.chunks, e.answered, e.params, e.usage, e.error from ended e
+)
+select c.place, c.message, ` + chatColumns + ` from ended c`
+
 // finishSQL ends turns and, where the queue has a message, moves its head into history as the next turn, under the same owner and epoch.
 const finishSQL = `
 with held as (
@@ -49,43 +67,76 @@ select c.place, ` + chatColumns + `, ` + messageColumns + ` from changed c left 
 type finishCall struct {
 	lease    chat.Lease
 	messages []chat.Message
-	written  written
+
+	rests bool
+	id    int64
+	row   chat.Chat
 }
 
 func (c *finishCall) chat() chat.ID { return c.lease.Chat }
 
 // Finish implements chat.Runs.
 func (s *Store) Finish(ctx context.Context, l chat.Lease, messages []chat.Message) (chat.Outcome, error) {
-	c := &finishCall{lease: l, messages: messages}
-	err := s.finishes.do(ctx, c)
-	if err != nil {
-		return chat.Outcome{}, err
+	if len(messages) == 1 {
+		c := &finishCall{lease: l, messages: messages}
+		if err := s.finishes.do(ctx, c); err != nil || c.rests {
+			return c.outcome(), err
+		}
 	}
-	if !c.written.found {
-		return s.refused(ctx, chat.End, l)
-	}
-	return c.written.outcome(chat.Running, messages), nil
-}
-
-// finishAll ends the turns of different chats in one transaction.
-func (s *Store) finishAll(ctx context.Context, calls []*finishCall) error {
-	chats, held, messages := make([]string, len(calls)), make([]chat.Lease, len(calls)), make([][]chat.Message, len(calls))
-	for i, c := range calls {
-		chats[i], held[i], messages[i] = string(c.lease.Chat), c.lease, c.messages
-	}
-	a := guarded(chat.End, held...)
-	a["chats"] = chats
-	a.messages(messages...)
-	return s.do(ctx, "finish a turn", func(b *batch) {
+	a := guarded(chat.End, l)
+	a["chats"] = []string{string(l.Chat)}
+	a.messages(messages)
+	var w written
+	err := s.do(ctx, "finish a turn", func(b *batch) {
 		b.exec(lockSQL, a)
 		b.query(finishSQL, a, func(rows pgx.Rows) error {
-			for _, c := range calls {
-				c.written = written{}
-			}
 			var place int
-			return readWritten(rows, []any{&place}, func() *written { return &calls[place-1].written })
+			w = written{}
+			return readWritten(rows, []any{&place}, func() *written { return &w })
 		})
 	})
+	if err != nil || w.found {
+		return w.outcome(chat.Running, messages), err
+	}
+	return s.refused(ctx, chat.End, l)
+}
+
+// restAll ends the turns of different chats in one transaction.
+func (s *Store) restAll(ctx context.Context, calls []*finishCall) error {
+	held, messages := make([]chat.Lease, len(calls)), make([][]chat.Message, len(calls))
+	for i, c := range calls {
+		held[i], messages[i] = c.lease, c.messages
+	}
+	a := guarded(chat.End, held...)
+	a.messages(messages...)
+	return s.do(ctx, "finish a turn", func(b *batch) {
+		b.query(restSQL, a, func(rows pgx.Rows) error {
+			for _, c := range calls {
+				c.rests = false
+			}
+			for rows.Next() {
+				var place int
+				var id int64
+				var row chat.Chat
+				if err := rows.Scan(append([]any{&place, &id}, chatTargets(&row)...)...); err != nil {
+					return err
+				}
+				c := calls[place-1]
+				c.rests, c.id, c.row = true, id, row
+			}
+			return rows.Err()
+		})
+	})
+}
+
+func (c *finishCall) outcome() chat.Outcome {
+	if !c.rests {
+		return chat.Outcome{}
+	}
+	m := c.messages[0]
+	m.ID, m.Chat, m.Turn, m.Step, m.Epoch, m.CreatedAt = &c.id, c.row.ID, c.row.Turn, c.row.Step, c.row.Epoch, c.row.UpdatedAt
+	m.Parts = notNil(m.Parts)
+	return chat.Outcome{Changed: true, Chat: c.row, From: chat.Running, Messages: []chat.Message{m}}
 }
 
 // failSQL parks the chat. The step is not counted, so that a retry writes the same one.

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -15,8 +16,15 @@ const groupSize = 64
 // grouped is a call that a group gathers: it concerns one chat, and keeps what came of it.
 type grouped interface{ chat() chat.ID }
 
-// group gathers calls of one kind into common transactions. A call that finds a free flight leaves at once and alone; while all flights are
-// under way the next ones gather, and leave together when one returns. So load makes the transactions larger, not more, and no call
+// fewCalls is up to how many calls a flight under way counts as light load, at which the next call leaves beside it. groupPatience is how long calls
+// gather while a larger one is under way: it may be waiting for a row that somebody holds.
+const (
+	fewCalls      = 3
+	groupPatience = 10 * time.Millisecond
+)
+
+// group gathers calls of one kind into common transactions. A call that finds no flight under way, or a small one and another free, leaves at once and
+// alone; else the next ones gather, and leave together when the flight returns, or late. So load makes the transactions larger, not more, and no call
 // ever waits for others to come. The callers do the work themselves: there is no goroutine.
 type group[C grouped] struct {
 	// carry makes the calls' transaction; the calls are of different chats.
@@ -27,6 +35,7 @@ type group[C grouped] struct {
 
 	mu      sync.Mutex
 	flying  int
+	carried int // calls of the flight that left last
 	waiting []*passenger[C]
 }
 
@@ -44,22 +53,41 @@ func (g *group[C]) do(ctx context.Context, call C) error {
 		defer g.next()
 		return g.carry(ctx, []C{call})
 	}
-	select {
-	case err := <-p.outcome:
-		return err
-	case flight := <-p.carries:
-		return g.lead(ctx, flight)
-	case <-ctx.Done():
-		return g.leave(ctx, p)
+	late := time.NewTimer(groupPatience)
+	defer late.Stop()
+	for {
+		select {
+		case err := <-p.outcome:
+			return err
+		case flight := <-p.carries:
+			return g.lead(ctx, flight)
+		case <-late.C:
+			g.depart()
+		case <-ctx.Done():
+			return g.leave(ctx, p)
+		}
 	}
+}
+
+// depart lets those who wait leave although a flight is under way, if another is free.
+func (g *group[C]) depart() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.flying == g.flights || len(g.waiting) == 0 {
+		return
+	}
+	g.flying++
+	flight := g.take()
+	flight[0].carries <- flight
 }
 
 // board says whether there was a free flight; otherwise the passenger waits.
 func (g *group[C]) board(p *passenger[C]) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.flying < g.flights {
+	if g.flying == 0 || (g.flying < g.flights && g.carried <= fewCalls && len(g.waiting) == 0) {
 		g.flying++
+		g.carried = 1
 		return true
 	}
 	g.waiting = append(g.waiting, p)
@@ -90,6 +118,11 @@ func (g *group[C]) take() []*passenger[C] {
 		flight = append(flight, p)
 		return true
 	})
+	if len(flight) > 0 {
+		g.carried = len(flight)
+	}
+	// Statements that lock by updating take the rows in this order, which is everybody's.
+	slices.SortFunc(flight, func(a, b *passenger[C]) int { return cmp.Compare(a.call.chat(), b.call.chat()) })
 	return flight
 }
 

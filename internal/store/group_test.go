@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -162,6 +163,43 @@ func TestALeaderWhoseContextEndsStillCarriesTheOthers(t *testing.T) {
 		cancel()
 		synctest.Wait()
 		gate <- struct{}{}
+		wg.Wait()
+	})
+}
+
+func TestLateCallsLeaveBesideAFlightThatIsHeldUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &flights{gate: make(chan error)}
+		g := store.NewGroup(f.carry)
+		g.SetFlights(2)
+		var wg sync.WaitGroup
+		call := func(id chat.ID) {
+			wg.Go(func() {
+				if err := g.Do(t.Context(), &store.Call{Chat: id}); err != nil {
+					t.Error(err)
+				}
+			})
+			synctest.Wait()
+		}
+		for _, id := range []chat.ID{"a", "b", "c", "d", "e", "f"} { // a and b leave alone, as there is little to do
+			call(id)
+		}
+		f.gate <- nil // c to f leave together
+		synctest.Wait()
+		f.gate <- nil // of a and b the other one, which nobody follows
+		synctest.Wait()
+		call("g") // waits, as a larger one is under way
+		if len(f.all) != 3 {
+			t.Fatalf("flights %v, want three", f.all)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if want := "[[a] [b] [c d e f] [g]]"; fmt.Sprint(f.all) != want {
+			t.Errorf("flights %v, want %v", f.all, want)
+		}
+		f.gate <- nil
+		f.gate <- nil
 		wg.Wait()
 	})
 }

@@ -30,10 +30,11 @@ const endSQL = `
 with ending as (
   select c.number, c.turn, c.step, c.epoch, @of_number::bigint = c.number and @of_turn::int = c.turn and @of_step::int = c.step
       and @of_epoch::bigint > c.void_epoch and @of_epoch::bigint <= c.epoch as spoke
-  from processor.chats c
-  where c.id = @chat and ` + visible + ` and c.status = 'pending' and (@turn::int = 0 or c.turn = @turn::int)
-    and not exists (select from processor.messages m where m.chat = c.number and m.client_id = @client_id::text)
-    and not exists (select from processor.queued_messages m where m.chat = c.number and m.client_id = @client_id::text)
+  -- offset and limit keep these look-ups by key, see openSQL
+  from (select * from processor.chats c where c.id = @chat and ` + visible + ` offset 0) c
+  where c.status = 'pending' and (@turn::int = 0 or c.turn = @turn::int)
+    and (select m.id from processor.messages m where m.chat = c.number and m.client_id = @client_id::text limit 1) is null
+    and (select m.id from processor.queued_messages m where m.chat = c.number and m.client_id = @client_id::text limit 1) is null
 ), closing as (` + openCalls + `
 ), head as (
   delete from processor.queued_messages q
@@ -65,10 +66,10 @@ with ending as (
 )
 select ` + chatColumns + `, ` + messageColumns + ` from ended c left join said m on true order by m.id`
 
-// askSQL asks the owner of a running chat to stop.
+// askSQL asks the owner of a running chat to stop. For the parameter see retrySQL.
 const askSQL = `
 update processor.chats c set ` + changing + `, interrupt_turn = c.turn
-where c.id = @chat and ` + visible + ` and c.status = 'running' and (@turn::int = 0 or c.turn = @turn::int) and c.interrupt_turn <> c.turn
+where c.id = @chat and ` + visible + ` and c.status = @in::text and (@turn::int = 0 or c.turn = @turn::int) and c.interrupt_turn <> c.turn
 returning ` + chatColumns
 
 // endArgs are the values of endSQL.
@@ -85,6 +86,7 @@ func (s *Store) endArgs(id chat.ID, turn int, partial *chat.Partial) args {
 // Interrupt implements chat.Commands.
 func (s *Store) Interrupt(ctx context.Context, id chat.ID, turn int, partial *chat.Partial) (chat.Outcome, error) {
 	a := s.endArgs(id, turn, partial)
+	a["in"] = chat.Running
 	var before, ended, asked written
 	err := s.do(ctx, "interrupt a turn", func(b *batch) {
 		before.lock(b, a)

@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -133,4 +134,71 @@ func TestTheDoctorFindsWhatTheInvariantsForbid(t *testing.T) {
 	if f.ClockSkew.Abs() > time.Minute {
 		t.Errorf("clock skew on one machine: %s", f.ClockSkew)
 	}
+}
+
+// TestTheStatementsOfATurnFindTheirRowsByKey judges the plans that connections keep: those made while the tables were empty, when every plan seems as cheap as
+// any other. One that reads a whole index, for want of its first column, would be slow when there are many chats.
+func TestTheStatementsOfATurnFindTheirRowsByKey(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	conn, err := pgx.Connect(t.Context(), s.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.WithoutCancel(t.Context()))
+	for name, value := range store.SessionSettings() {
+		if _, err := conn.Exec(t.Context(), `select set_config($1, $2, false)`, name, value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first := map[string]string{
+		"chats_id_key": "id =", "chats_pkey": "number =", "messages_pkey": "chat =", "messages_client_id": "chat =", "queued_messages_pkey": "chat =",
+		"queued_messages_client_id": "chat =", "workers_pkey": "id =",
+	}
+	for _, name := range []string{"openSQL", "historySQL", "claimSQL", "unclaimedSQL", "restSQL", "lockSQL", "sendSQL", "finishSQL", "commitSQL", "landedSQL", "endSQL",
+		"askSQL", "retrySQL", "deleteSQL", "createdSQL", "snapshotSQL", "getSQL", "yieldSQL", "backoffSQL", "failSQL", "lockRowSQL"} {
+		for _, scan := range scans(t, conn, name) {
+			if want := first[scan.index]; want == "" || !strings.Contains(scan.condition, want) {
+				t.Errorf("%s reads %s by %q", name, scan.index, scan.condition)
+			}
+		}
+	}
+}
+
+type scan struct{ index, condition string }
+
+// scans are those of the plan that a prepared statement keeps.
+func scans(t *testing.T, conn *pgx.Conn, name string) (all []scan) {
+	t.Helper()
+	prepared, err := conn.Prepare(t.Context(), name, store.Statements()[name])
+	if err != nil {
+		t.Fatal(err)
+	}
+	nulls := strings.TrimSuffix(strings.Repeat("null,", len(prepared.ParamOIDs)), ",")
+	rows, err := conn.Query(t.Context(), `explain execute "`+name+`"(`+nulls+`)`, pgx.QueryExecModeSimpleProtocol)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range lines {
+		if strings.Contains(line, "Seq Scan") {
+			t.Errorf("%s: %s", name, line)
+		}
+		if _, rest, ok := strings.Cut(line, "Scan using "); ok {
+			all = append(all, scan{index: strings.Fields(rest)[0]})
+		}
+		if _, rest, ok := strings.Cut(line, "Index Scan Backward using "); ok {
+			all = append(all, scan{index: strings.Fields(rest)[0]})
+		}
+		if _, condition, ok := strings.Cut(line, "Index Cond: "); ok && len(all) > 0 && all[len(all)-1].condition == "" {
+			all[len(all)-1].condition = condition
+		}
+	}
+	if len(all) == 0 {
+		t.Errorf("%s has no index scan:\n%s", name, strings.Join(lines, "\n"))
+	}
+	return all
 }

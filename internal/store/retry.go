@@ -8,21 +8,21 @@ import (
 	"processor/internal/chat"
 )
 
-// retrySQL opens the parked turn again. The error was not counted as a step, so the next one takes its place.
+// retrySQL opens the parked turn again. The status is a parameter, as a word in the text would let the server read all that is parked. The error was not counted as a step, so the next one takes its place.
 const retrySQL = `
 with forgotten as (
   delete from processor.messages m using processor.chats c
-  where c.id = @chat and ` + visible + ` and c.status = 'error' and m.chat = c.number and m.turn = c.turn and m.finish = 'error'
+  where c.id = @chat and ` + visible + ` and c.status = @in::text and m.chat = c.number and m.turn = c.turn and m.finish = 'error'
   returning m.id
 )
 update processor.chats c set ` + changing + `, ` + anew + `, ` + waking + `, epoch = c.epoch + 1, last_error = null
-where c.id = @chat and ` + visible + ` and c.status = 'error'
+where c.id = @chat and ` + visible + ` and c.status = @in::text
 returning array(select f.id from forgotten f order by f.id),
   coalesce((select max(m.id) from processor.messages m where m.chat = c.number and m.id not in (select f.id from forgotten f)), 0), ` + chatColumns
 
 // Retry implements chat.Commands.
 func (s *Store) Retry(ctx context.Context, id chat.ID) (chat.Outcome, error) {
-	a := args{"chat": id, "redispatch": s.config.Timing.RedispatchAfter}
+	a := args{"chat": id, "in": chat.Parked, "redispatch": s.config.Timing.RedispatchAfter}
 	var before, after written
 	var removed []int64
 	var kept int64

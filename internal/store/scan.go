@@ -60,17 +60,20 @@ func (r *messageRow) targets() []any {
 func (r *messageRow) read(id chat.ID) (chat.Message, error) {
 	m := r.message
 	m.Chat, m.Turn, m.Step, m.CreatedAt, m.Params = id, int(r.turn), int(r.step), time.Time(r.createdAt), r.params
-	for raw, to := range map[*[]byte]any{&r.parts: &m.Parts, &r.usage: &m.Usage, &r.failure: &m.Error} {
-		if *raw == nil {
-			continue
-		}
-		if err := json.Unmarshal(*raw, to); err != nil {
-			return m, fmt.Errorf("read a stored message: %w", err)
-		}
+	if err := errors.Join(decode(r.parts, &m.Parts), decode(r.usage, &m.Usage), decode(r.failure, &m.Error)); err != nil {
+		return m, fmt.Errorf("read a stored message: %w", err)
 	}
 	var err error
 	m.Chunks, err = readChunks(r.chunks)
 	return m, err
+}
+
+// decode leaves what is null as it is.
+func decode(raw []byte, to any) error {
+	if raw == nil {
+		return nil
+	}
+	return json.Unmarshal(raw, to)
 }
 
 // readMessages takes rows of leading columns and messageColumns.

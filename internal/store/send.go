@@ -8,7 +8,7 @@ import (
 	"processor/internal/chat"
 )
 
-// sendSQL judges messages by the rows that lockSQL locked and accepts them in the same statement. What opens a turn is the queue's head
+// sendSQL is for what openSQL leaves: chats that are busy or parked, and messages that were accepted before. It judges messages by the rows that lockSQL locked and accepts them in the same statement. What opens a turn is the queue's head
 // if there is one, and then the message joins the queue; so nothing overtakes what was sent earlier.
 const sendSQL = `
 with k as (
@@ -16,10 +16,13 @@ with k as (
     with ordinality k (chat, busy, parts, size, client_id, model, params, after, place)
 ), accepted as (
   select k.place, ` + messageColumns + `
-  from k join processor.chats c on c.id = k.chat join processor.messages m on m.chat = c.number and m.client_id = k.client_id
+  from k join processor.chats c on c.id = k.chat cross join lateral (
+    -- limit keeps it a look-up by both columns, see openSQL
+    select m.* from processor.messages m where m.chat = c.number and m.client_id = k.client_id limit 1) m
   union all
   select k.place, ` + queuedColumns + `
-  from k join processor.chats c on c.id = k.chat join processor.queued_messages m on m.chat = c.number and m.client_id = k.client_id
+  from k join processor.chats c on c.id = k.chat cross join lateral (
+    select m.* from processor.queued_messages m where m.chat = c.number and m.client_id = k.client_id limit 1) m
 ), judged as (
   select k.*, c.number, c.turn, c.epoch, case
       when exists (select from accepted a where a.place = k.place) then 'accepted'
@@ -88,12 +91,12 @@ func (c *sendCall) chat() chat.ID { return c.message.Chat }
 
 // Send implements chat.Commands.
 func (s *Store) Send(ctx context.Context, m chat.NewMessage, partial *chat.Partial) (chat.Sent, error) {
-	c := &sendCall{message: m, tenant: chat.TenantOf(ctx), partial: partial}
-	accept := s.sends.do
-	if m.Busy == chat.BusyInterrupt {
-		accept = s.interruptAndSend
+	if m.Busy != chat.BusyInterrupt {
+		sent, _, err := s.OpenTurn(ctx, m, "", chat.Budget{})
+		return sent, err
 	}
-	if err := accept(ctx, c); err != nil {
+	c := &sendCall{message: m, tenant: chat.TenantOf(ctx), partial: partial}
+	if err := s.interruptAndSend(ctx, c); err != nil {
 		return chat.Sent{}, err
 	}
 	return c.sent()

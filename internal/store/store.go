@@ -19,6 +19,7 @@ import (
 
 var (
 	_ chat.Runs     = (*Store)(nil)
+	_ chat.Opens    = (*Store)(nil)
 	_ chat.Commands = (*Store)(nil)
 	_ chat.Queries  = (*Store)(nil)
 	_ chat.Beats    = (*Store)(nil)
@@ -85,6 +86,7 @@ type Store struct {
 
 	statements *statements
 	// The calls of every turn share transactions when there are many.
+	opens    group[*openCall]
 	sends    group[*sendCall]
 	claims   group[*claimCall]
 	finishes group[*finishCall]
@@ -120,9 +122,10 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 func (s *Store) workOn(work sender) {
 	s.work = work
 	flights, limit := max(1, min(s.config.Pool/4, maxFlights)), s.config.Timing.Statement
+	s.opens = group[*openCall]{carry: s.openAll, flights: flights, limit: limit}
 	s.sends = group[*sendCall]{carry: s.sendAll, flights: flights, limit: limit}
 	s.claims = group[*claimCall]{carry: s.claimAll, flights: flights, limit: limit}
-	s.finishes = group[*finishCall]{carry: s.finishAll, flights: flights, limit: limit}
+	s.finishes = group[*finishCall]{carry: s.restAll, flights: flights, limit: limit}
 }
 
 // Close waits for what is being done and closes all connections. Of a server that does not answer pgx takes leave for 15 s, which is more than a

@@ -76,6 +76,27 @@ func (m *Memory) Send(ctx context.Context, n chat.NewMessage, partial *chat.Part
 	return chat.Sent{Outcome: out, Message: accepted, Queued: accepted.ID == nil}, nil
 }
 
+// OpenTurn implements chat.Opens.
+func (m *Memory) OpenTurn(ctx context.Context, n chat.NewMessage, worker chat.WorkerID, b chat.Budget) (chat.Sent, []chat.Message, error) {
+	m.mu.Lock()
+	c, err := m.findFor(ctx, n.Chat)
+	w, known := m.workers[worker]
+	opens := err == nil && c.from == chat.Waiting && (n.After == nil || *n.After == c.chat.Turn) && known && m.Rules.Entitled(*w)
+	if opens {
+		_, again := c.accepted(n.ClientID)
+		opens = !again
+	}
+	if !opens {
+		m.mu.Unlock()
+		sent, err := m.Send(ctx, n, nil)
+		return sent, nil, err
+	}
+	defer m.mu.Unlock()
+	c.own(worker)
+	msg := c.turn(userMessage(n))
+	return chat.Sent{Outcome: c.put(chat.Send), Message: msg}, c.history(b), nil
+}
+
 // accepted finds a message by the sender's id, in history or in the queue.
 func (c *change) accepted(clientID string) (chat.Message, bool) {
 	for _, list := range [][]chat.Message{c.messages, c.queue} {

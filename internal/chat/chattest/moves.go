@@ -13,7 +13,7 @@ import (
 func (g *game) actions() map[string]func(*rapid.T) {
 	return map[string]func(*rapid.T){
 		"create": g.anew(g.create), "send": g.anew(g.send), "send more": g.anew(g.send), "flood": g.anew(g.flood),
-		"append": g.anew(g.appended), "fork": g.anew(g.fork),
+		"open": g.anew(g.open), "append": g.anew(g.appended), "fork": g.anew(g.fork),
 		"interrupt": g.anew(g.interrupt), "retry": g.anew(g.retry), "delete": g.anew(g.delete),
 		"truncate": g.anew(g.truncate),
 		"claim":    g.anew(g.claim), "claim more": g.anew(g.claim),
@@ -90,6 +90,25 @@ func (g *game) send() {
 	m := g.text(id)
 	spec := g.partial()
 	g.move(fmt.Sprintf("send %+v", m), func(p *player) view { return p.sent(p.Send(p.ctx, m, p.partial(id, spec))) })
+}
+
+// open sends to a replica that has a slot, unless the worker may not claim.
+func (g *game) open() {
+	id, w := g.chat(), g.worker()
+	m := g.text(id)
+	if m.Busy == chat.BusyInterrupt {
+		m.Busy = chat.BusyQueue
+	}
+	b := chat.Budget{Messages: rapid.SampledFrom([]int{1, 3, 1000}).Draw(g.T, "history"), Bytes: 1 << 20}
+	g.move(fmt.Sprintf("open %+v at %s", m, w), func(p *player) view {
+		sent, history, err := p.OpenTurn(p.ctx, m, w, b)
+		if err == nil && sent.Changed && sent.From == chat.Waiting && sent.Chat.Status == chat.Running {
+			p.leases = append(p.leases, leaseOf(sent.Chat, w))
+		}
+		v := p.sent(sent, err)
+		v.Messages = append(v.Messages, history...)
+		return v
+	})
 }
 
 // flood fills a queue to somewhere around its limit.

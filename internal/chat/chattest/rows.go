@@ -12,6 +12,7 @@ import (
 // Store is a store under test: the five ports, and what only tests need.
 type Store interface {
 	chat.Runs
+	chat.Opens
 	chat.Commands
 	chat.Histories
 	chat.Queries

@@ -26,10 +26,15 @@ func (m *Memory) Claim(_ context.Context, id chat.ID, worker chat.WorkerID, susp
 	if c.chat.Takeovers >= chat.SuspectFrom && !suspects {
 		return chat.Claimed{}, fmt.Errorf("claim of %s: %w", id, chat.ErrSuspect)
 	}
-	c.chat.Status, c.chat.Worker, c.chat.ClaimedAt = chat.Running, &worker, &c.now
-	m.Rules.Claimed(&c.chat)
-	c.dispatch.At = nil
+	c.own(worker)
 	return chat.Claimed{Chat: c.put(chat.Claim).Chat, History: c.history(b)}, nil
+}
+
+// own makes the worker the owner, in an epoch of its own.
+func (c *change) own(worker chat.WorkerID) {
+	c.chat.Status, c.chat.Worker, c.chat.ClaimedAt = chat.Running, &worker, &c.now
+	c.m.Rules.Claimed(&c.chat)
+	c.dispatch.At = nil
 }
 
 // history is the newest part of the transcript within the budget, and the open turn in any case.

@@ -30,13 +30,15 @@ func matrix(t *testing.T, open func(t *testing.T) Store) {
 
 // variant is what makes a transition end in one status or another.
 type variant struct {
-	// queued: a message waits. doomed: the next takeover is the last. plain is neither.
-	queued, doomed bool
+	// queued: a message waits. doomed: the next takeover is the last. owned: the sender's replica has a slot. plain is none of them.
+	queued, doomed, owned bool
 }
 
 func variants(from chat.Status) []variant {
 	switch from {
-	case chat.Waiting, chat.Gone:
+	case chat.Waiting:
+		return []variant{{}, {owned: true}}
+	case chat.Gone:
 		return []variant{{}}
 	case chat.Parked:
 		return []variant{{}, {queued: true}}
@@ -82,12 +84,16 @@ func (k *kit) reach(id chat.ID, w chat.WorkerID, s chat.Status, v variant) chat.
 }
 
 // try makes the move on a chat, and names the status before it as the store saw it.
-func (k *kit) try(tr chat.Transition, l chat.Lease) (from chat.Status, err error) {
+func (k *kit) try(tr chat.Transition, l chat.Lease, v variant) (from chat.Status, err error) {
 	var out chat.Outcome
 	switch tr {
 	case chat.Send:
 		var sent chat.Sent
-		sent, err = k.s.Send(k.ctx, message(l.Chat, "again"), nil)
+		if v.owned {
+			sent, _, err = k.s.OpenTurn(k.ctx, message(l.Chat, "again"), l.Worker, roomy())
+		} else {
+			sent, err = k.s.Send(k.ctx, message(l.Chat, "again"), nil)
+		}
 		out = sent.Outcome
 	case chat.Claim:
 		_, err = k.s.Claim(k.ctx, l.Chat, l.Worker, true, roomy())
@@ -130,7 +136,7 @@ func (k *kit) allowed(tr chat.Transition, from chat.Status) {
 		id := chat.ID(fmt.Sprintf("%s-%s-%d", tr, from, i))
 		l := k.reach(id, chat.WorkerID("w-"+id), from, v)
 		before := k.status(id)
-		got, err := k.try(tr, l)
+		got, err := k.try(tr, l, v)
 		if err != nil {
 			k.t.Errorf("%s from %s: %v", tr, from, err)
 		}
@@ -167,7 +173,7 @@ func (k *kit) forbidden(tr chat.Transition, from chat.Status) {
 			continue
 		}
 		k.unchanged(func() {
-			_, err := k.try(tr, l)
+			_, err := k.try(tr, l, v)
 			k.names(tr, from, err)
 		})
 	}
