@@ -22,6 +22,8 @@ type BenchCmd struct {
 	Recovery   BenchRecoveryCmd   `cmd:"" help:"From the kill of a replica to the next model call of each of its chats."`
 	Handoff    BenchHandoffCmd    `cmd:"" help:"The same from a SIGTERM, without time to drain."`
 	Stream     BenchStreamCmd     `cmd:"" help:"What relaying adds to the delay of a token."`
+	Idle       BenchIdleCmd       `cmd:"" help:"A claim and a sweep beside a million idle chats."`
+	Poison     BenchPoisonCmd     `cmd:"" help:"What a chat that kills its replica does to its neighbours."`
 	Compare    BenchCompareCmd    `cmd:"" help:"Dispatch and throughput beside the same job built on River."`
 
 	Provider BenchProviderCmd `cmd:"" hidden:"" help:"The model provider of a benchmark."`
@@ -31,9 +33,11 @@ type BenchCmd struct {
 
 // Help says more than a line per flag can.
 func (*BenchCmd) Help() string {
-	return "By itself every benchmark starts what it needs in a folder of its own and removes it at the end: a PostgreSQL with fsync, " +
-		"a NATS, a model provider and replicas, each a process. With --nats-url and --database-url it measures those servers, with replicas " +
-		"of its own, and removes the chats that it made. Its replicas get its timings, but never time to drain. Percentiles are of all samples, sorted. Ctrl-C ends it."
+	return "By itself every benchmark starts what it needs in a folder of its own and removes it at the end: a PostgreSQL with fsync and " +
+		"synchronous commits, a NATS, a model provider and replicas, each a process. With --nats-url and --database-url it measures those servers, with replicas " +
+		"of its own, and removes the chats that it made. Its replicas get its timings, but never time to drain. " +
+		"Percentiles are of all samples, sorted. pgbench measures the database in the same minute: compare ratios, and absolute figures only beside its. " +
+		"What shares few cores competes for them: a figure of a laptop says what all of it together can do. Ctrl-C ends it."
 }
 
 // BenchFlags are those of every benchmark.
@@ -74,6 +78,7 @@ type benchmark func(ctx context.Context, r *rig, report *benchReport) error
 
 // measure runs a benchmark on a rig of its own and prints its report.
 func (f BenchFlags) measure(ctx context.Context, std *Streams, command *kong.Context, name string, run benchmark) (err error) {
+	defer roomyHeap()()
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	r, err := newRig(ctx, std, f, command)

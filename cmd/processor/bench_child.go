@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"runtime/debug"
 	"runtime/pprof"
 	"strconv"
 	"strings"
@@ -22,8 +23,12 @@ type BenchNATSCmd struct {
 	Store  string `name:"store" required:"" help:"Folder."`
 }
 
+// natsGC is GOGC of the benchmark's own NATS: it keeps little alive and would collect all the time.
+const natsGC = 400
+
 // Run serves until a signal.
 func (c *BenchNATSCmd) Run(ctx context.Context, std *Streams) error {
+	debug.SetGCPercent(natsGC)
 	n, err := local.StartNATS(ctx, local.NATSConfig{Listen: c.Listen, StoreDir: c.Store})
 	if err != nil {
 		return err
@@ -33,7 +38,7 @@ func (c *BenchNATSCmd) Run(ctx context.Context, std *Streams) error {
 	return nil
 }
 
-// BenchReplicaCmd is run with a model that answers at once, and with a profile. Neither is part of a replica that anybody operates.
+// BenchReplicaCmd is run with a model that answers at once and one that kills it, and with a profile. Neither is part of a replica that anybody operates.
 type BenchReplicaCmd struct {
 	CPUProfile string `name:"cpu-profile" env:"-" placeholder:"FILE" help:"CPU profile."`
 
@@ -64,8 +69,11 @@ type instantModels struct{ chat.Models }
 
 // Resolve implements chat.Models.
 func (m instantModels) Resolve(name string) (chat.Model, string, error) {
-	if name == instantModel {
+	switch name {
+	case instantModel:
 		return instant{}, "instant", nil
+	case poisonModel:
+		return lethal{}, "poison", nil
 	}
 	return m.Models.Resolve(name)
 }
@@ -97,6 +105,8 @@ type benchChild struct {
 	*devReplica
 	stop func() // SIGTERM; it does not wait
 	done chan struct{}
+	// replaced says that another replica was started for this one, which had died.
+	replaced bool
 }
 
 // spawn starts a process of this program. It ends with the rig at the latest. A process with an address is asked for /readyz there.

@@ -29,6 +29,7 @@ type BenchCompareCmd struct {
 	Duration time.Duration `name:"duration" default:"10s" placeholder:"DURATION" help:"How long each is measured."`
 	Warmup   time.Duration `name:"warmup" default:"3s" placeholder:"DURATION" help:"How long the same load runs before."`
 	Tokens   int           `name:"tokens" default:"20" placeholder:"N" help:"Tokens of an answer."`
+	Instant  bool          `name:"instant" help:"Answer inside of both, without HTTP; there is no dispatch to measure then."`
 
 	BenchFlags
 }
@@ -50,6 +51,7 @@ func (c *BenchCompareCmd) Validate() error {
 
 // Run measures.
 func (c *BenchCompareCmd) Run(ctx context.Context, std *Streams, command *kong.Context) error {
+	defer roomyHeap()()
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	built, remove, err := c.program(ctx, std)
@@ -138,18 +140,23 @@ func (t *comparison) round(ctx context.Context, std *Streams, command *kong.Cont
 
 func (t *comparison) measureOurs(ctx context.Context, r *rig) error {
 	c := t.flags
-	var dispatch, throughput benchReport
-	err := (&BenchDispatchCmd{Rate: c.Rate, Duration: c.Duration, Warmup: c.Warmup, Tokens: c.Tokens, Replicas: 1}).bench(ctx, r, &dispatch)
+	var dispatched measure.Samples
+	if !c.Instant {
+		var dispatch benchReport
+		err := (&BenchDispatchCmd{Rate: c.Rate, Duration: c.Duration, Warmup: c.Warmup, Tokens: c.Tokens, Replicas: 1}).bench(ctx, r, &dispatch)
+		if err != nil {
+			return err
+		}
+		r.stopReplicas()
+		dispatched = dispatch.Latencies[0].samples
+	}
+	var throughput benchReport
+	err := (&BenchThroughputCmd{Senders: c.Senders, Duration: c.Duration, Warmup: c.Warmup, Tokens: c.Tokens, Replicas: 1, Instant: c.Instant}).bench(ctx, r, &throughput)
 	if err != nil {
 		return err
 	}
 	r.stopReplicas()
-	err = (&BenchThroughputCmd{Senders: c.Senders, Duration: c.Duration, Warmup: c.Warmup, Tokens: c.Tokens, Replicas: 1}).bench(ctx, r, &throughput)
-	if err != nil {
-		return err
-	}
-	r.stopReplicas()
-	t.ours.add(dispatch.Latencies[0].samples, throughput.Latencies[0].samples, throughput.Figures[0].Value)
+	t.ours.add(dispatched, throughput.Latencies[0].samples, throughput.Figures[0].Value)
 	return nil
 }
 
@@ -168,22 +175,13 @@ type riverResult struct {
 }
 
 func (t *comparison) measureRiver(ctx context.Context, r *rig) error {
-	const first = most // numbers that our messages don't have
-	sent, err := t.runRiver(ctx, r, "dispatch", first)
-	if err != nil {
-		return err
-	}
-	if err := r.calls.update(ctx); err != nil {
-		return err
-	}
 	var dispatch, turns measure.Samples
-	for _, s := range sent.Sent {
-		if calls := r.calls.of[s[0]]; len(calls) > 0 {
-			dispatch = append(dispatch, calls[0].Sub(time.Unix(0, s[2])))
+	if !t.flags.Instant {
+		dispatched, err := t.riverDispatch(ctx, r)
+		if err != nil {
+			return err
 		}
-	}
-	if len(dispatch) != len(sent.Sent) {
-		return fmt.Errorf("the model was called for %d of %d messages of River's", len(dispatch), len(sent.Sent))
+		dispatch = dispatched
 	}
 	ended, err := t.runRiver(ctx, r, "throughput", 0)
 	if err != nil {
@@ -197,6 +195,26 @@ func (t *comparison) measureRiver(ctx context.Context, r *rig) error {
 	return nil
 }
 
+func (t *comparison) riverDispatch(ctx context.Context, r *rig) (dispatch measure.Samples, err error) {
+	const first = most // numbers that our messages don't have
+	sent, err := t.runRiver(ctx, r, "dispatch", first)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.calls.update(ctx); err != nil {
+		return nil, err
+	}
+	for _, s := range sent.Sent {
+		if calls := r.calls.of[s[0]]; len(calls) > 0 {
+			dispatch = append(dispatch, calls[0].Sub(time.Unix(0, s[2])))
+		}
+	}
+	if len(dispatch) != len(sent.Sent) {
+		return nil, fmt.Errorf("the model was called for %d of %d messages of River's", len(dispatch), len(sent.Sent))
+	}
+	return dispatch, nil
+}
+
 // runRiver runs the other program on a database of its own.
 func (t *comparison) runRiver(ctx context.Context, r *rig, mode string, first int) (riverResult, error) {
 	c := t.flags
@@ -206,7 +224,7 @@ func (t *comparison) runRiver(ctx context.Context, r *rig, mode string, first in
 		return riverResult{}, err
 	}
 	cmd := exec.CommandContext(ctx, t.river, "-mode", mode, "-provider", r.calls.url+"/v1", "-senders", strconv.Itoa(c.Senders),
-		"-tokens", strconv.Itoa(c.Tokens), "-rate", fmt.Sprint(c.Rate), "-duration", c.Duration.String(), "-warmup", c.Warmup.String(), "-first", strconv.Itoa(first))
+		"-tokens", strconv.Itoa(c.Tokens), "-rate", fmt.Sprint(c.Rate), "-duration", c.Duration.String(), "-warmup", c.Warmup.String(), "-first", strconv.Itoa(first), fmt.Sprintf("-instant=%t", c.Instant))
 	cmd.Env = append(os.Environ(), "BENCH_DATABASE_URL="+database)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = cleanLimit
@@ -236,14 +254,18 @@ func (t *comparison) report() *benchReport {
 	b := &benchReport{Bench: "compare", Setup: t.setup, About: fmt.Sprintf(
 		"dispatch at %g turns/s, throughput with %d senders, %d tokens, %d rounds of %s each; %s", c.Rate, c.Senders, c.Tokens, c.Rounds, c.Duration, t.about)}
 	const dispatch = "from the start of the transaction that stores the message to the request at the provider, in an open loop"
-	b.latency("commit → model, processor", dispatch, t.ours.dispatch)
-	b.latency("commit → model, River", "the same", t.theirs.dispatch)
+	if !c.Instant {
+		b.latency("commit → model, processor", dispatch, t.ours.dispatch)
+		b.latency("commit → model, River", "the same", t.theirs.dispatch)
+	}
 	b.latency("turn, processor", "from the send to the committed answer at the sender, under as much load as the senders make", t.ours.turn)
 	b.latency("turn, River", "the same", t.theirs.turn)
 	b.figure("turns, processor", measure.Median(t.ours.rate), "turns/s")
 	b.figure("turns, River", measure.Median(t.theirs.rate), "turns/s")
 	b.figure("throughput, processor to River", measure.Median(t.ours.rate)/measure.Median(t.theirs.rate), "times")
-	b.figure("dispatch p99, River to processor", measure.Median(t.theirs.p99)/measure.Median(t.ours.p99), "times")
+	if !c.Instant {
+		b.figure("dispatch p99, River to processor", measure.Median(t.theirs.p99)/measure.Median(t.ours.p99), "times")
+	}
 	if len(t.pgbench) > 0 {
 		b.figure("pgbench, single-row inserts", measure.Median(t.pgbench), fmt.Sprintf("commits/s (%d clients)", yardstickClients))
 	}

@@ -4,13 +4,14 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
-	"processor/internal/chat/llm/llmtest"
+	"github.com/tidwall/gjson"
 )
 
 // BenchProviderCmd is a model provider that answers as the message asks, and remembers when it was called.
@@ -20,6 +21,7 @@ type BenchProviderCmd struct {
 
 // Run serves until a signal.
 func (c *BenchProviderCmd) Run(ctx context.Context, std *Streams) error {
+	defer roomyHeap()()
 	ln, err := listen(c.Listen)
 	if err != nil {
 		return err
@@ -27,50 +29,106 @@ func (c *BenchProviderCmd) Run(ctx context.Context, std *Streams) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	log := &callLog{}
-	p := llmtest.NewProvider()
-	p.Keep = -1
-	p.Answer = func(c llmtest.Call) []llmtest.Step {
-		if strings.Contains(c.Text, "#n=") {
-			log.add(called{marked(c.Text, "n"), c.At})
-		}
-		return []llmtest.Step{talk(c.Text)}
-	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { answer(w, nil) })
 	mux.HandleFunc("GET /bench/calls", log.serve)
-	mux.Handle("/", p.Handler())
+	mux.HandleFunc("POST /v1/chat/completions", func(w http.ResponseWriter, r *http.Request) { complete(ctx, w, r, log) })
 	go func() {
 		awaitEnd(ctx, std.In)
-		p.Close()
 		stop()
 	}()
 	return serveHTTP(ctx, ln, mux)
 }
 
-// talk says as many words as the text asks for by #tokens=N, after a pause of #delay=D before each. With #stamp each word is the time at
-// which it was sent. Words are made as they are said: an answer that never ends is none to be made in advance.
-func talk(text string) llmtest.Step {
+// complete answers one call in the format of OpenAI, and as little else as it can: it shares the machine with what is measured. ctx ends
+// answers that would go on.
+func complete(ctx context.Context, w http.ResponseWriter, r *http.Request, log *callLog) {
+	at := time.Now()
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return
+	}
+	t := talkOf(lastText(body))
+	if t.numbered {
+		log.add(called{t.n, at})
+	}
+	w.Header().Set("Content-Type", "text/event-stream")
+	t.say(ctx, w, r)
+}
+
+// lastText is that of the last message, which is the user's.
+func lastText(request []byte) (text string) {
+	gjson.GetBytes(request, "messages").ForEach(func(_, m gjson.Result) bool {
+		text = m.Get("content").Str
+		return true
+	})
+	return text
+}
+
+// talk is what a message asks for: so many tokens by #tokens=N, after a pause of #delay=D before each. With #stamp each token is the time at
+// which it was sent. Tokens are made as they are said: an answer that never ends is none to be made in advance.
+type talk struct {
+	n, tokens       int64
+	numbered, stamp bool
+	delay           time.Duration
+}
+
+func talkOf(text string) talk {
 	_, rest, _ := strings.Cut(text, "#delay=")
 	pause, _, _ := strings.Cut(rest, " ")
 	delay, err := time.ParseDuration(pause)
 	if err != nil {
 		delay = 0
 	}
-	wait, stamp, tokens := llmtest.Wait(delay), strings.Contains(text, "#stamp"), marked(text, "tokens")
-	return func(s *llmtest.Stream) error {
-		for i := range tokens {
-			if err := wait(s); err != nil {
-				return err
+	return talk{marked(text, "n"), marked(text, "tokens"), strings.Contains(text, "#n="), strings.Contains(text, "#stamp"), delay}
+}
+
+const (
+	chunkHead = `data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1700000000,"model":"bench","system_fingerprint":"fp_1","choices":[`
+	chunkTail = `"},"logprobs":null,"finish_reason":null}]}` + "\n\n"
+	// talkBuffer is how much of an answer leaves in one write when there is no pause.
+	talkBuffer = 32 << 10
+)
+
+// say streams the answer. What is due at the same time leaves in one write, as each event by itself would be one more system call here and there, which
+// measures the kernel.
+func (t talk) say(ctx context.Context, w http.ResponseWriter, r *http.Request) {
+	flusher := http.NewResponseController(w)
+	var timer *time.Timer
+	var b []byte
+	for i := range t.tokens {
+		if t.delay > 0 {
+			if timer == nil {
+				timer = time.NewTimer(t.delay)
+				defer timer.Stop()
+			} else {
+				timer.Reset(t.delay)
 			}
-			if stamp {
-				i = time.Now().UnixNano()
-			}
-			if err := llmtest.Text(strconv.FormatInt(i, 10) + " ")(s); err != nil {
-				return err
+			select {
+			case <-timer.C:
+			case <-r.Context().Done():
+				return
+			case <-ctx.Done():
+				return
 			}
 		}
-		return nil
+		word := i
+		if t.stamp {
+			word = time.Now().UnixNano()
+		}
+		b = append(b, chunkHead+`{"index":0,"delta":{"content":"`...)
+		b = append(strconv.AppendInt(b, word, 10), ` `+chunkTail...)
+		if t.delay == 0 && len(b) < talkBuffer {
+			continue
+		}
+		if _, err := w.Write(b); err != nil || flusher.Flush() != nil {
+			return
+		}
+		b = b[:0]
 	}
+	b = append(b, chunkHead+`{"index":0,"delta":{},"finish_reason":"stop"}]}`+"\n\n"+chunkHead+`],"usage":{"prompt_tokens":9,"completion_tokens":`...)
+	b = append(strconv.AppendInt(b, t.tokens, 10), "}}\n\ndata: [DONE]\n\n"...)
+	_, _ = w.Write(b) // who asked has left
 }
 
 // called is one call of the model: for which message, and when it had arrived.

@@ -84,7 +84,7 @@ func (r *rig) describe(ctx context.Context, s *benchSetup) error {
 		Timing: fmt.Sprintf("heartbeat %s, suspect after %s, lost after %s, sweep every %s", t.Heartbeat, t.SuspectAfter, t.LostAfter, t.SweepEvery),
 	}
 	if r.own {
-		s.NATS, s.Folder = "nats-server "+server.VERSION+", file storage", r.dir
+		s.NATS, s.Folder = fmt.Sprintf("nats-server %s, file storage, GOGC %d", server.VERSION, natsGC), r.dir
 	}
 	const query = `select format('PostgreSQL %s, fsync %s, synchronous_commit %s',
 	current_setting('server_version'), current_setting('fsync'), current_setting('synchronous_commit'))`

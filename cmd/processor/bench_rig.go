@@ -273,8 +273,7 @@ func each(ctx context.Context, n, goroutines int, do func(ctx context.Context, i
 func (r *rig) chats(ctx context.Context, n int, model string) ([]chat.ID, error) {
 	ids := r.ids(n)
 	return ids, each(ctx, n, benchSenders, func(ctx context.Context, i int) error {
-		_, err := ask[chat.CreateReply](ctx, r.bus, "chats.create", chat.CreateRequest{ID: ids[i], Model: model})
-		return err
+		return tell(ctx, r.bus, "chats.create", chat.CreateRequest{ID: ids[i], Model: model})
 	})
 }
 
@@ -283,8 +282,7 @@ func (r *rig) begin(ctx context.Context, n, goroutines int, text func(i int) str
 	ids := r.ids(n)
 	return each(ctx, n, goroutines, func(ctx context.Context, i int) error {
 		body := text(i)
-		_, err := ask[chat.CreateReply](ctx, r.bus, "chats.create", chat.CreateRequest{ID: ids[i], Model: benchModel, Message: &chat.FirstMessage{Text: &body}})
-		return err
+		return tell(ctx, r.bus, "chats.create", chat.CreateRequest{ID: ids[i], Model: benchModel, Message: &chat.FirstMessage{Text: &body}})
 	})
 }
 

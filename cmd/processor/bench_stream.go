@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+	"github.com/tidwall/gjson"
 
 	"processor/internal/chat"
 	"processor/internal/measure"
@@ -20,6 +21,7 @@ type BenchStreamCmd struct {
 	Watchers int           `name:"watchers" default:"2" placeholder:"N" help:"Watchers of each chat."`
 	Every    time.Duration `name:"every" default:"100ms" placeholder:"DURATION" help:"Time between two tokens of a chat; below 50ms tokens are gathered, which is counted as delay."`
 	Duration time.Duration `name:"duration" default:"20s" placeholder:"DURATION" help:"How long each chat streams."`
+	Taps     bool          `name:"taps" help:"Watchers that only look for the tokens and their times and keep no transcript, so that a small machine has enough of them."`
 	Replicas int           `name:"replicas" default:"1" placeholder:"N" help:"How many replicas are started; 0 measures those of the deployment."`
 
 	BenchFlags
@@ -52,10 +54,14 @@ func (c *BenchStreamCmd) bench(ctx context.Context, r *rig, report *benchReport)
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("the streams did not end within %s", limit))
 	defer cancel()
 	n := len(chats) * c.Watchers
+	watch := (*tokenWatchers).watch
+	if c.Taps {
+		watch = (*tokenWatchers).tap
+	}
 	w := &tokenWatchers{rig: r, ready: make(chan struct{}, n)}
 	watched := make(chan error, 1)
 	go func() {
-		watched <- each(ctx, n, n, func(ctx context.Context, i int) error { return w.watch(ctx, chats[i%len(chats)]) })
+		watched <- each(ctx, n, n, func(ctx context.Context, i int) error { return watch(w, ctx, chats[i%len(chats)]) })
 	}()
 	for range n {
 		select {
@@ -108,7 +114,7 @@ func (w *tokenWatchers) watch(ctx context.Context, id chat.ID) error {
 		ready()
 		switch {
 		case e.Type == chat.DeltaEvent:
-			w.take(e, time.Now())
+			w.take(e.Delta.Text, e.At, time.Now())
 		case e.Type == chat.VoidEvent:
 			w.mu.Lock()
 			w.voids++
@@ -121,7 +127,7 @@ func (w *tokenWatchers) watch(ctx context.Context, id chat.ID) error {
 }
 
 // take notes the delay of every token in a delta: each is the time at which the provider sent it.
-func (w *tokenWatchers) take(e chat.Event, now time.Time) {
+func (w *tokenWatchers) take(text string, at, now time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.deltas == 0 {
@@ -129,11 +135,35 @@ func (w *tokenWatchers) take(e chat.Event, now time.Time) {
 	}
 	w.deltas++
 	w.last = now
-	for token := range strings.FieldsSeq(e.Delta.Text) {
-		if at, err := strconv.ParseInt(token, 10, 64); err == nil {
-			w.whole = append(w.whole, now.Sub(time.Unix(0, at)))
-			w.relayed = append(w.relayed, e.At.Sub(time.Unix(0, at)))
+	for token := range strings.FieldsSeq(text) {
+		if said, err := strconv.ParseInt(token, 10, 64); err == nil {
+			w.whole = append(w.whole, now.Sub(time.Unix(0, said)))
+			w.relayed = append(w.relayed, at.Sub(time.Unix(0, said)))
 		}
+	}
+}
+
+// tap is watch for --taps.
+func (w *tokenWatchers) tap(ctx context.Context, id chat.ID) error {
+	ended := make(chan string, 1)
+	stop, err := w.rig.bus.Tap(id, func(event []byte) {
+		now := time.Now()
+		if gjson.GetBytes(event, "type").Str != string(chat.DeltaEvent) {
+			answered(event, ended)
+			return
+		}
+		w.take(gjson.GetBytes(event, "delta.text").Str, gjson.GetBytes(event, "at").Time(), now)
+	})
+	if err != nil {
+		return err
+	}
+	defer stop()
+	w.ready <- struct{}{}
+	select {
+	case <-ended:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }
 

@@ -154,6 +154,35 @@ func TestBenchStreamSeesEveryTokenAtEveryWatcher(t *testing.T) {
 	r.has(t, "provider → published", 1)
 }
 
+func TestBenchStreamCountsTheSameWithTaps(t *testing.T) {
+	t.Parallel()
+	r := benched(t, "stream", "--chats", "3", "--watchers", "2", "--every", "100ms", "--duration", "1s", "--taps")
+	r.has(t, "provider → watcher", 60)
+	r.has(t, "provider → published", 60)
+}
+
+func TestBenchIdleMeasuresClaimsAndSweepsBesideFewAndMany(t *testing.T) {
+	t.Parallel()
+	r := benched(t, "idle", "--few", "10", "--many", "1000", "--calls", "20")
+	for _, name := range []string{"claim, 10 idle", "sweep, 10 idle", "claim, 1000 idle", "sweep, 1000 idle"} {
+		r.has(t, name, 20)
+	}
+	if r.value(t, "claim, p50, 1000 to 10 idle chats") <= 0 {
+		t.Errorf("implausible: %+v", r.Figures)
+	}
+}
+
+func TestBenchPoisonCountsTheHarmedAndTheAnswered(t *testing.T) {
+	t.Parallel()
+	r := benched(t, "poison", "--neighbours", "10", "--tokens", "5", "--every", "100ms")
+	if deaths := r.value(t, "replicas killed"); deaths != chat.ParkAt {
+		t.Errorf("%v replicas were killed", deaths)
+	}
+	if all := r.value(t, "neighbours parked") + r.value(t, "neighbours answered"); all != 10 {
+		t.Errorf("%v neighbours of 10 are accounted for", all)
+	}
+}
+
 func TestBenchDrawsWhatItMeasured(t *testing.T) {
 	t.Parallel()
 	plot := filepath.Join(t.TempDir(), "plot.svg")

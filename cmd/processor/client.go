@@ -47,15 +47,25 @@ func connect(ctx context.Context, config bus.Config) (*bus.Bus, error) {
 
 // ask makes one request to the API. A replica that goes away in a deploy refuses as unavailable; another one answers then.
 func ask[Out any](ctx context.Context, b *bus.Bus, subject string, in any) (Out, error) {
+	var out Out
+	err := patiently(ctx, b, subject, in, &out)
+	return out, err
+}
+
+// tell is ask without a look at the reply, but for its error.
+func tell(ctx context.Context, b *bus.Bus, subject string, in any) error {
+	return patiently(ctx, b, subject, in, nil)
+}
+
+func patiently(ctx context.Context, b *bus.Bus, subject string, in, out any) error {
 	for attempt := 1; ; attempt++ {
-		var out Out
-		err := b.Call(ctx, subject, in, &out)
+		err := b.Call(ctx, subject, in, out)
 		var refusal *chat.Error
 		if err == nil || !errors.As(err, &refusal) || refusal.Code != chat.Unavailable || attempt == callAttempts {
-			return out, err
+			return err
 		}
 		if !pause(ctx, callPause) {
-			return out, err
+			return err
 		}
 	}
 }
