@@ -193,7 +193,7 @@ func TestLateCallsLeaveBesideAFlightThatIsHeldUp(t *testing.T) {
 		if len(f.all) != 3 {
 			t.Fatalf("flights %v, want three", f.all)
 		}
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		synctest.Wait()
 		if want := "[[a] [b] [c d e f] [g]]"; fmt.Sprint(f.all) != want {
 			t.Errorf("flights %v, want %v", f.all, want)

@@ -8,13 +8,12 @@ import (
 
 // events frames a stream of server-sent events and gives out their data. What names or numbers an event is not looked at.
 type events struct {
-	body  io.ReadCloser
 	lines *bufio.Scanner
 	data  []byte
 }
 
-func newEvents(body io.ReadCloser) *events {
-	e := &events{body: body, lines: bufio.NewScanner(body)}
+func newEvents(body io.Reader) *events {
+	e := &events{lines: bufio.NewScanner(body)}
 	e.lines.Buffer(nil, 2*maxEvent) // body ends an event that is longer than maxEvent
 	return e
 }
@@ -44,5 +43,3 @@ func (e *events) next() bool {
 
 // err is why the stream ended, nil at its proper end.
 func (e *events) err() error { return e.lines.Err() }
-
-func (e *events) close() { _ = e.body.Close() } // the answer was read, or failed for a better reason

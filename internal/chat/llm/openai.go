@@ -108,8 +108,8 @@ func (o *openAI) call(ctx context.Context, req chat.Request, body openAIRequest,
 	if err != nil {
 		return chat.Answer{}, err
 	}
+	defer res.Body.Close()
 	stream := newEvents(res.Body)
-	defer stream.close()
 	a := answer{emit: emit, req: &req}
 	err = a.takeChunks(ctx, stream)
 	switch {
