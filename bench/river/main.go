@@ -69,9 +69,13 @@ type result struct {
 }
 
 // heapRoom is as much as processor gives its garbage collector: counted as alive, never touched.
-const heapRoom = 64 << 20
+const (
+	heapRoom    = 128 << 20
+	heapPercent = 50
+)
 
 func main() {
+	debug.SetGCPercent(heapPercent)
 	room := make([]byte, heapRoom)
 	defer runtime.KeepAlive(room)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

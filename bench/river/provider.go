@@ -36,6 +36,8 @@ func newProvider(url string) *provider {
 		MaxIdleConnsPerHost: 4096,
 		IdleConnTimeout:     90 * time.Second,
 		DisableCompression:  true,
+		WriteBufferSize:     1 << 10,
+		ReadBufferSize:      2 << 10,
 	}}}
 }
 

@@ -44,6 +44,8 @@ func (lethal) Stream(context.Context, chat.Request, func(chat.Delta)) (chat.Answ
 
 const (
 	poisonReplicas = 2
+	// poisonAgain is the time between two tokens of an answer that is made again: suspects run four at a time, and each has to say all of it.
+	poisonAgain    = 10 * time.Millisecond
 	poisonPatience = 2 * time.Minute
 )
 
@@ -53,7 +55,7 @@ func (c *BenchPoisonCmd) bench(ctx context.Context, r *rig, report *benchReport)
 		return err
 	}
 	err := r.begin(ctx, c.Neighbours, benchSenders, func(i int) string {
-		return fmt.Sprintf("#n=%d #tokens=%d #delay=%s talk", i, c.Tokens, c.Every)
+		return fmt.Sprintf("#n=%d #tokens=%d #delay=%s #again=%s talk", i, c.Tokens, c.Every, poisonAgain)
 	})
 	if err != nil {
 		return err

@@ -28,7 +28,7 @@ func (c *BenchProviderCmd) Run(ctx context.Context, std *Streams) error {
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	log := &callLog{}
+	log := &callLog{heard: map[int64]bool{}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { answer(w, nil) })
 	mux.HandleFunc("GET /bench/calls", log.serve)
@@ -49,8 +49,8 @@ func complete(ctx context.Context, w http.ResponseWriter, r *http.Request, log *
 		return
 	}
 	t := talkOf(lastText(body))
-	if t.numbered {
-		log.add(called{t.n, at})
+	if t.numbered && log.add(called{t.n, at}) && t.again > 0 {
+		t.delay = t.again
 	}
 	w.Header().Set("Content-Type", "text/event-stream")
 	t.say(ctx, w, r)
@@ -66,21 +66,27 @@ func lastText(request []byte) (text string) {
 }
 
 // talk is what a message asks for: so many tokens by #tokens=N, after a pause of #delay=D before each. With #stamp each token is the time at
-// which it was sent. Tokens are made as they are said: an answer that never ends is none to be made in advance.
+// which it was sent. With #again=D the pause is that when the message was heard before. Tokens are made as they are said: an answer that never ends is none to be made in advance.
 type talk struct {
 	n, tokens       int64
 	numbered, stamp bool
-	delay           time.Duration
+	delay, again    time.Duration
 }
 
 func talkOf(text string) talk {
-	_, rest, _ := strings.Cut(text, "#delay=")
-	pause, _, _ := strings.Cut(rest, " ")
-	delay, err := time.ParseDuration(pause)
-	if err != nil {
-		delay = 0
+	pause := func(name string) time.Duration {
+		_, rest, _ := strings.Cut(text, name)
+		word, _, _ := strings.Cut(rest, " ")
+		d, err := time.ParseDuration(word)
+		if err != nil {
+			return 0
+		}
+		return d
 	}
-	return talk{marked(text, "n"), marked(text, "tokens"), strings.Contains(text, "#n="), strings.Contains(text, "#stamp"), delay}
+	return talk{
+		n: marked(text, "n"), tokens: marked(text, "tokens"), numbered: strings.Contains(text, "#n="), stamp: strings.Contains(text, "#stamp"),
+		delay: pause("#delay="), again: pause("#again="),
+	}
 }
 
 const (
@@ -139,14 +145,19 @@ type called struct {
 
 // callLog remembers all calls.
 type callLog struct {
-	mu  sync.Mutex
-	all []called
+	mu    sync.Mutex
+	all   []called
+	heard map[int64]bool
 }
 
-func (l *callLog) add(c called) {
+// add says whether the message was heard before.
+func (l *callLog) add(c called) (again bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.all = append(l.all, c)
+	again = l.heard[c.n]
+	l.heard[c.n] = true
+	return again
 }
 
 // serve lists the calls from number ?from on, each as its message and the time in nanoseconds since 1970.

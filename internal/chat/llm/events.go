@@ -6,6 +6,9 @@ import (
 	"io"
 )
 
+// firstLine is the buffer that a stream begins with; it grows to its longest line.
+const firstLine = 512
+
 // events frames a stream of server-sent events and gives out their data. What names or numbers an event is not looked at.
 type events struct {
 	lines *bufio.Scanner
@@ -14,7 +17,7 @@ type events struct {
 
 func newEvents(body io.Reader) *events {
 	e := &events{lines: bufio.NewScanner(body)}
-	e.lines.Buffer(nil, 2*maxEvent) // body ends an event that is longer than maxEvent
+	e.lines.Buffer(make([]byte, 0, firstLine), 2*maxEvent) // body ends an event that is longer than maxEvent
 	return e
 }
 

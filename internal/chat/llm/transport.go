@@ -18,7 +18,10 @@ const (
 
 	maxIdlePerHost = 4096
 	maxHeader      = 256 << 10
-	maxErrorBody   = 64 << 10
+	// The buffers of a connection: one for each stream over HTTP/1.1. Requests are larger than the one and written past it, tokens smaller than the other.
+	writeBuffer  = 1 << 10
+	readBuffer   = 2 << 10
+	maxErrorBody = 64 << 10
 	// maxEvent bounds one event of a stream. The decoders of both SDKs allow a line of 32 MiB, and any number of lines.
 	maxEvent = 1 << 20
 
@@ -54,6 +57,8 @@ func newTransport() *http.Transport {
 		IdleConnTimeout:        idleTimeout,
 		DisableCompression:     true,
 		MaxResponseHeaderBytes: maxHeader,
+		WriteBufferSize:        writeBuffer,
+		ReadBufferSize:         readBuffer,
 	}
 }
 
