@@ -16,7 +16,9 @@ import (
 const (
 	// maxEvent is the size of JSON from which an event carries the id of its message instead of the message.
 	maxEvent = 768 << 10
-	// feedBuffer is how many events a reader may be behind, feedBytes how much memory they may take before that.
+	// feedBuffer is how many events a reader may be behind, feedBytes how much memory they may take before that. The NATS client keeps
+	// them as they came: there may be thousands of readers, of whom few are behind. feedAhead of them are decoded.
+	feedAhead  = 16
 	feedBuffer = 1024
 	feedBytes  = 32 << 20
 )
@@ -69,7 +71,7 @@ func (b *Bus) subscribe(ctx context.Context, subject string) (<-chan chat.Event,
 	if err := within.Err(); err != nil {
 		return nil, nil, b.failed("subscribe to "+subject, err)
 	}
-	f := &feed{bus: b, events: make(chan chat.Event, feedBuffer)}
+	f := &feed{bus: b, events: make(chan chat.Event, feedAhead), done: make(chan struct{})}
 	if err := b.feeds.open(f, subject); err != nil {
 		return nil, nil, b.failed("subscribe to "+subject, err)
 	}
@@ -86,53 +88,47 @@ type feed struct {
 	bus    *Bus
 	sub    *nats.Subscription
 	events chan chat.Event
-
-	mu    sync.Mutex
-	ended bool
+	done   chan struct{} // closed by the first end
+	ending sync.Once
+	// handing is held while an event is handed out, and by who closes the channel.
+	handing sync.Mutex
 }
 
-// receive runs on the subscription's own goroutine and never waits for the reader.
+// receive runs on the subscription's own goroutine, and waits for the reader: what comes meanwhile is the NATS client's to keep, which
+// reports when that is too much.
 func (f *feed) receive(m *nats.Msg) {
 	var e chat.Event
 	if err := json.Unmarshal(m.Data, &e); err != nil {
 		f.bus.logger.Warn("event can't be read", "subject", m.Subject, "err", err)
 		return
 	}
-	if !f.offer(e) {
-		f.end(errSlow)
-	}
-}
-
-// offer is false when the reader is too far behind.
-func (f *feed) offer(e chat.Event) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.ended {
-		return true
+	f.handing.Lock()
+	defer f.handing.Unlock()
+	select {
+	case <-f.done: // and the channel is closed, or about to be
+		return
+	default:
 	}
 	select {
 	case f.events <- e:
-		return true
-	default:
-		return false
+	case <-f.done:
 	}
 }
 
 // end ends the feed; all but the first call do nothing.
 func (f *feed) end(why error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.ended {
-		return
-	}
-	f.ended = true
-	close(f.events)
-	f.bus.feeds.forget(f.sub)
-	err := f.sub.Unsubscribe()
-	if errors.Is(why, errSlow) {
-		f.bus.counts.slow.Add(1)
-	}
-	f.bus.logger.Debug("feed ended", "subject", f.sub.Subject, "err", errors.Join(why, err))
+	f.ending.Do(func() {
+		close(f.done)
+		f.handing.Lock()
+		close(f.events)
+		f.handing.Unlock()
+		f.bus.feeds.forget(f.sub)
+		err := f.sub.Unsubscribe()
+		if errors.Is(why, errSlow) {
+			f.bus.counts.slow.Add(1)
+		}
+		f.bus.logger.Debug("feed ended", "subject", f.sub.Subject, "err", errors.Join(why, err))
+	})
 }
 
 // feeds are the open feeds of a connection.
@@ -142,8 +138,8 @@ type feeds struct {
 }
 
 func (s *feeds) open(f *feed, subject string) error {
-	f.mu.Lock() // no event may come before the feed is complete
-	defer f.mu.Unlock()
+	f.handing.Lock() // no event may come before the feed is complete
+	defer f.handing.Unlock()
 	sub, err := f.bus.nc.Subscribe(subject, f.receive)
 	if err != nil {
 		return err
