@@ -69,6 +69,7 @@ const (
 	headerTimeout = 5 * time.Second
 	idleTimeout   = 2 * time.Minute
 	maxHeader     = 64 << 10
+	writeBuffer   = 256 << 10
 	// httpGrace is how long requests may go on after a shutdown.
 	httpGrace = 2 * time.Second
 )
@@ -85,6 +86,14 @@ func listen(address string) (net.Listener, error) {
 	return ln, nil
 }
 
+// boundBuffer keeps the system from buffering megabytes for each client that does not read: there may be thousands.
+func boundBuffer(ctx context.Context, c net.Conn) context.Context {
+	if tcp, ok := c.(*net.TCPConn); ok {
+		_ = tcp.SetWriteBuffer(writeBuffer) // without, it only costs more memory
+	}
+	return ctx
+}
+
 // serveHTTP serves until ctx ends. Requests under way then have httpGrace, after which their contexts end and their
 // connections are closed. It closes ln.
 func serveHTTP(ctx context.Context, ln net.Listener, handler http.Handler) error {
@@ -93,6 +102,7 @@ func serveHTTP(ctx context.Context, ln net.Listener, handler http.Handler) error
 	server := &http.Server{
 		Handler: handler, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 		BaseContext: func(net.Listener) context.Context { return requests }, Protocols: new(http.Protocols),
+		ConnContext: boundBuffer,
 	}
 	server.Protocols.SetHTTP1(true)
 	server.Protocols.SetUnencryptedHTTP2(true) // many streams of a proxy on one connection

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -71,8 +72,7 @@ func (k *Kit) Open(w http.ResponseWriter, r *http.Request) (*Stream, error) {
 	}
 	s := &Stream{kit: k, client: client, w: w, control: http.NewResponseController(w)}
 	s.ctx, s.cancel = context.WithCancelCause(r.Context())
-	// A body that nobody read may have left a deadline.
-	if err := s.control.SetReadDeadline(time.Time{}); err != nil {
+	if err := s.dropBody(r); err != nil {
 		k.leave(client)
 		return nil, err
 	}
@@ -92,7 +92,20 @@ func (k *Kit) Open(w http.ResponseWriter, r *http.Request) (*Stream, error) {
 		time.AfterFunc(rand.N(k.config.DrainSpread), func() { s.cancel(errDrain) })
 	})
 	s.flush() // the client learns that it is connected
+	if r.Method == http.MethodHead {
+		s.cancel(context.Canceled) // it expects no body, and uses the connection for its next request
+	}
 	return s, nil
+}
+
+// dropBody reads what nobody wants: net/http sees that a client has gone only when there is no body left. A long one is left there, and its
+// sender is missed when a ping can't be written.
+func (s *Stream) dropBody(r *http.Request) error {
+	_, err := io.CopyN(io.Discard, r.Body, 64<<10)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return chat.Errorf(chat.Malformed, "", "the request's body did not arrive whole")
+	}
+	return s.control.SetReadDeadline(time.Time{})
 }
 
 // Context ends when there is nobody to send to any more, or when this process drains.

@@ -297,3 +297,14 @@ func receive[T any](t *testing.T, from <-chan T) T {
 		panic("unreachable")
 	}
 }
+
+// TestAHeadOfAStreamEnds: the client takes the answer for whole, and sends its next request on the same connection.
+func TestAHeadOfAStreamEnds(t *testing.T) {
+	t.Parallel()
+	k := New(Config{})
+	conn := dial(t, serve(t, idle(k)), "HEAD / HTTP/1.1\r\nHost: x\r\n\r\nHEAD / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+	both, err := io.ReadAll(conn)
+	if err != nil || strings.Count(string(both), "HTTP/1.1 200") != 2 {
+		t.Errorf("%q %v", both, err)
+	}
+}
