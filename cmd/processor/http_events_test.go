@@ -152,7 +152,7 @@ func TestAWatcherWhoseRelayDiesGoesOnAtAnother(t *testing.T) {
 	d.held("c")
 	b := d.startHTTP("b") // never owns the chat
 	s := d.over(b.http).stream("/v1/chats/c/events", "")
-	seen := s.until("some of the answer", framed("delta", "w5"))
+	s.until("some of the answer", framed("delta", "w5"))
 	b.kill()
 	for {
 		if _, err := s.next(); err != nil {
@@ -162,7 +162,7 @@ func TestAWatcherWhoseRelayDiesGoesOnAtAnother(t *testing.T) {
 			break
 		}
 	}
-	seen = withID(s.seen)
+	seen := withID(s.seen)
 	d.provider.Gate("c").Open()
 	rest := d.over(a.http).stream("/v1/chats/c/events", seen[len(seen)-1].id).until("the rest", framed("status", `"status":"waiting"`))
 	all := append(seen, rest...)
