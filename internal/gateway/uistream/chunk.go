@@ -61,6 +61,8 @@ type projection struct {
 	// shown is what a steady client saw of the open step when that was voided; the next attempt has to say it again.
 	shown string
 	over  bool
+	// failed: it ended otherwise than the answer did, so an index does not count what ended it.
+	failed bool
 }
 
 // said is a delta; one without a kind ends a step.
@@ -199,7 +201,7 @@ func (p *projection) end(m *chat.Message) []chunk {
 
 // fail ends the stream without the answer's own end.
 func (p *projection) fail(why string) []chunk {
-	p.over = true
+	p.over, p.failed = true, true
 	return append(p.close(), failure(why)...)
 }
 

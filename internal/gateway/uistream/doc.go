@@ -22,5 +22,5 @@
 //
 // The list has what was committed, so an index is exact only if nothing that the client was shown was void. Messages and row tell whether that is
 // certain (relay.exact). If so, the client gets the list from its index on. If not, it gets reset-step and the whole list: right in any case, and
-// the price is that the answer is shown anew. ADR 0018 has more.
+// the price is that the answer is shown anew. ADR 0019 has more.
 package uistream

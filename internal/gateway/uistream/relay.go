@@ -156,7 +156,7 @@ func (v *relay) passedBy(e chat.Event) bool {
 func (v *relay) send(chunks []chunk) error {
 	var frames []wire.Frame
 	for _, c := range chunks {
-		if c.Type == resetChunk {
+		if c.Type == resetChunk || v.made.failed {
 			v.skip = 0
 		}
 		if v.skip > 0 {
