@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"sync"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 type crowd struct {
 	*arena
 	bus *bus.Bus
+	web *http.Client
 	// stop ends what clients do by themselves; watchers stay until leave.
 	stop, leave chan struct{}
 	work        sync.WaitGroup
@@ -33,6 +35,8 @@ type client struct {
 	count int
 	// flooding makes the answers short.
 	flooding bool
+	// online says that it talks HTTP, and not to NATS.
+	online bool
 }
 
 // crowdSize is how many clients there are of each kind.
@@ -41,19 +45,26 @@ type crowdSize struct{ senders, interrupters, deleters, watchers int }
 // newCrowd starts the clients.
 func (a *arena) newCrowd(size crowdSize) *crowd {
 	a.t.Helper()
-	c := &crowd{arena: a, bus: a.client(a.urls["senders-nats"], "senders"), stop: make(chan struct{}), leave: make(chan struct{})}
+	c := &crowd{arena: a, bus: a.client(a.urls["senders-nats"], "senders"), web: &http.Client{Transport: &http.Transport{}}, stop: make(chan struct{}), leave: make(chan struct{})}
+	a.t.Cleanup(c.web.CloseIdleConnections)
 	watchers := a.client(a.urls["watchers-nats"], "watchers")
 	start := func(group *sync.WaitGroup, kind string, n int, live func(*client)) {
 		for i := range n {
 			who := fmt.Sprintf("%s%d", kind, i)
 			dice := rand.New(rand.NewPCG(a.seed, uint64(len(kind)*1000+i)))
-			group.Go(func() { live(&client{crowd: c, who: who, dice: dice}) })
+			group.Go(func() { live(&client{crowd: c, who: who, dice: dice, online: i%2 == 1}) })
 		}
 	}
 	start(&c.work, "sender", size.senders, (*client).send)
 	start(&c.work, "interrupter", size.interrupters, (*client).interrupt)
 	start(&c.work, "deleter", size.deleters, (*client).delete)
-	start(&c.audience, "watcher", size.watchers, func(w *client) { w.watch(watchers) })
+	start(&c.audience, "watcher", size.watchers, func(w *client) {
+		if w.online {
+			w.browse()
+		} else {
+			w.watch(watchers)
+		}
+	})
 	return c
 }
 
@@ -115,8 +126,12 @@ func resultOf(err error) result {
 func (c *client) once(r request, in, out any) request {
 	ctx, cancel := context.WithTimeout(c.ctx, 300*time.Millisecond+upTo(c.dice, 1500*time.Millisecond))
 	defer cancel()
-	r.At, r.Who = time.Now(), c.who
-	err := c.crowd.bus.Call(ctx, "chats."+r.Op, in, out)
+	r.At, r.Who, r.Web = time.Now(), c.who, c.online
+	call := func() error { return c.crowd.bus.Call(ctx, "chats."+r.Op, in, out) }
+	if c.online {
+		call = func() error { return c.webCall(ctx, r.Op, in, out) }
+	}
+	err := call()
 	if r.Result = resultOf(err); r.Result == accepted {
 		r.read(out)
 	} else {

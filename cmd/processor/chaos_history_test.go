@@ -43,6 +43,7 @@ const (
 type request struct {
 	At     time.Time
 	Who    string
+	Web    bool   // over HTTP
 	Op     string // as in the subject: send, create, interrupt …
 	Chat   chat.ID
 	Client string // client_id of the message, if it has one
@@ -59,6 +60,7 @@ type request struct {
 // watch is what one watcher of one chat saw.
 type watch struct {
 	Who   string
+	Web   bool
 	Chat  chat.ID
 	After int64
 	Seen  []sight

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"processor/internal/local"
 )
 
 // slot is the place of one replica: its processes follow one another, and the proxies before its servers stay.
@@ -26,6 +28,7 @@ type slot struct {
 // resident is one process of a slot.
 type resident struct {
 	life
+	http string
 	cmd  *exec.Cmd
 	done chan struct{}
 }
@@ -63,7 +66,12 @@ func (s *slot) start(r *resident) error {
 		return err
 	}
 	defer log.Close()
-	r.cmd = exec.Command(self, append([]string{"run", "--name", r.Name}, s.arena.flags...)...)
+	port, err := local.FreePort() // of its own: a successor starts while this one still drains
+	if err != nil {
+		return err
+	}
+	r.http = fmt.Sprintf("127.0.0.1:%d", port)
+	r.cmd = exec.Command(self, append([]string{"run", "--name", r.Name, "--http", r.http, "--http-streams-per-client", "1000"}, s.arena.flags...)...)
 	r.cmd.Stdout, r.cmd.Stderr = log, log
 	urls := s.arena.urls
 	r.cmd.Env = []string{
@@ -84,6 +92,13 @@ func (s *slot) wait(r *resident) {
 	if r == s.current && !s.away && !s.closed {
 		s.spawnLocked()
 	}
+}
+
+// address is where the slot's newest process serves HTTP.
+func (s *slot) address() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.current.http
 }
 
 // kill is kill -9; the place stays empty until spawn.

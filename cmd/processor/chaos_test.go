@@ -56,6 +56,11 @@ func TestChaos(t *testing.T) {
 	t.Logf("seed %d makes this plan; it strikes again with make chaos DURATION=%s SEED=%d, but not at the same moments of the clients'\n%s",
 		c.seed, c.length, c.seed, c.plan)
 	h := c.run(t)
+	requests, messages := h.online()
+	if requests == 0 || messages == 0 {
+		t.Error("nothing went over HTTP")
+	}
+	t.Logf("over HTTP %d requests were accepted, and pages showed %d messages", requests, messages)
 	report(t, h, verdict(h))
 }
 
