@@ -13,7 +13,7 @@ import (
 // TestPackagesImportTheDomainAndNeverEachOther keeps cmd → {bus, store, sweeper, llm, local, gateway} → chat. Tests may import more.
 func TestPackagesImportTheDomainAndNeverEachOther(t *testing.T) {
 	t.Parallel()
-	adapters := []string{"bus", "store", "sweeper", "local", "chat/llm", "gateway", "gateway/wire", "gateway/responses", "gateway/uistream"}
+	adapters := []string{"bus", "store", "sweeper", "local", "chat/llm", "gateway", "gateway/wire", "gateway/responses", "gateway/uistream", "gateway/console"}
 	for _, name := range adapters {
 		for _, other := range adapters {
 			if other != name && (!strings.HasPrefix(name, "gateway") || !strings.HasPrefix(other, "gateway")) {
