@@ -41,7 +41,6 @@ func (c *DevCmd) openAPI(ctx context.Context, d *dev) (closeAll func(), err erro
 		st.Close()
 		return nil, err
 	}
-	g.Open().HandleFunc("GET /{$}", d.page)
 	d.handler = g
 	return func() { b.Close(); st.Close() }, nil
 }

@@ -3,13 +3,11 @@ package main
 import (
 	"cmp"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"strings"
 )
 
-// greeting is what dev prints when everything runs, and the page that it serves. Both get further than one thinks, so the database's password is
+// greeting is what dev prints when everything runs. Both get further than one thinks, so the database's password is
 // not in it, only where it is.
 func (d *dev) greeting() string {
 	var b strings.Builder
@@ -57,11 +55,4 @@ func (d *dev) suggestions() string {
 		}
 	}
 	return lines + fmt.Sprintf("  %s ls%s\n", program, where)
-}
-
-// page shows what runs.
-func (d *dev) page(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.Header().Set("Cache-Control", "no-store")
-	_, _ = io.WriteString(w, d.greeting())
 }

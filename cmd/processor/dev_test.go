@@ -75,13 +75,19 @@ type program struct {
 
 func start(t *testing.T, dir string, args ...string) *program {
 	t.Helper()
+	return startIn(t, dir, nil, args...)
+}
+
+// startIn is start with more in the environment.
+func startIn(t *testing.T, dir string, environment []string, args ...string) *program {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := &program{t: t, cmd: exec.Command(self, args...), out: newWatched(), err: newWatched(), done: make(chan struct{})}
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = dir, p.out, p.err
-	p.cmd.Env = append(cleanEnvironment(), asProcessor+"=1", hasty)
+	p.cmd.Env = append(append(cleanEnvironment(), asProcessor+"=1", hasty), environment...)
 	p.cmd.WaitDelay = patience
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -129,6 +135,8 @@ type devs struct {
 	dir  string
 	nats string
 	http string
+	// environment is what their environment has beside this process's.
+	environment []string
 }
 
 func newDevs(t *testing.T) *devs {
@@ -145,7 +153,7 @@ func newDevs(t *testing.T) *devs {
 
 func (d *devs) start(args ...string) *program {
 	d.t.Helper()
-	return start(d.t, d.dir, append([]string{"dev", "--nats-listen", d.nats, "--http", d.http, "--demo-delay", "5ms", "--drain-timeout", "10s"}, args...)...)
+	return startIn(d.t, d.dir, d.environment, append([]string{"dev", "--nats-listen", d.nats, "--http", d.http, "--demo-delay", "5ms", "--drain-timeout", "10s"}, args...)...)
 }
 
 // run runs another command against them to its end.
@@ -189,8 +197,11 @@ func TestDevRunsEverythingAndOutlivesItsReplicas(t *testing.T) {
 	if got := strings.TrimSpace(answer.err.String()); got != "story" {
 		t.Errorf("send said %q, want the chat's id alone", got)
 	}
-	if _, page := fetch(t, "http://"+d.http+"/"); !strings.Contains(page, "dev-1      (pid ") || strings.Contains(page, strings.TrimSpace(string(password))) {
-		t.Errorf("the page does not say what became of dev-1:\n%s", page)
+	if strings.Contains(dev.out.String(), strings.TrimSpace(string(password))) {
+		t.Errorf("dev prints the database's password:\n%s", dev.out)
+	}
+	if code, page := fetch(t, "http://"+d.http+"/"); code != http.StatusOK || !strings.Contains(page, "/console/app.js") {
+		t.Errorf("dev does not serve the console: %d\n%s", code, page)
 	}
 	if code, _ := fetch(t, "http://"+d.http+"/readyz"); code != http.StatusOK {
 		t.Errorf("dev is not ready with one replica left: %d", code)

@@ -14,6 +14,7 @@ import (
 	"processor/internal/bus"
 	"processor/internal/chat"
 	"processor/internal/gateway"
+	"processor/internal/gateway/console"
 	"processor/internal/gateway/responses"
 	"processor/internal/gateway/uistream"
 	"processor/internal/gateway/wire"
@@ -83,6 +84,9 @@ func (s httpService) handler() (*gateway.Gateway, error) {
 		Kit: wire.Config{Drain: s.drain, StreamsPerClient: s.flags.HTTPStreamsPerClient, Opened: m.opened, Closed: m.closed},
 	})
 	if err != nil {
+		return nil, err
+	}
+	if err := console.Register(g.Open()); err != nil {
 		return nil, err
 	}
 	responses.New(s.service, g.Feed(), g.Kit(), responses.Config{Drain: s.drain, Compare: s.timing.Compare}).Register(g.Mux())

@@ -1,0 +1,165 @@
+// The console for everybody: by keyboard, on a phone, to a screen reader, in light and dark, with much to show.
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { after, before, test } from 'node:test';
+
+import { api, base, chatOf, counted, open, picture, says, send, start, state, stop, tab, visit } from './lib/console.mjs';
+
+const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+
+before(start);
+after(stop);
+
+// accessible runs axe on what is shown.
+async function accessible(page) {
+  await page.evaluate(`${axe}; 0`);
+  const found = await page.evaluate(async () => (await axe.run()).violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.html).join(' ')}`));
+  assert.deepEqual(found, []);
+}
+
+const focused = (page) => page.evaluate(() => document.activeElement.id || document.activeElement.getAttribute('href') || document.activeElement.textContent);
+
+test('everything is done by keyboard alone', async (t) => {
+  const page = await visit(t);
+  const keys = page.keyboard;
+  await page.locator('.link[data-state=open]').waitFor();
+  await keys.press('Tab');
+  assert.equal(await focused(page), 'skip');
+  await keys.press('Enter');
+  assert.equal(await focused(page), 'composer');
+  await keys.type('#tokens=20 #hold=5 #gate=keys');
+  await keys.press('Enter');
+  const id = await chatOf(page);
+  await says(page, counted(5), { whole: true });
+  await keys.press('Control+.');
+  await state(page, 'interrupted');
+  assert.equal(await focused(page), 'composer');
+  await keys.type('j stays a letter in here?');
+  await keys.press('Enter');
+  await says(page, 'j stays a letter in here?', { whole: true });
+  await state(page, 'idle');
+
+  await keys.press('Escape');
+  await keys.press('n');
+  assert.equal(await focused(page), 'composer');
+  await keys.type('another one');
+  await keys.press('Shift+Enter');
+  await keys.type('with a second line');
+  await keys.press('Enter');
+  await says(page, 'another one\nwith a second line', { whole: true });
+  const other = await chatOf(page);
+  assert.notEqual(other, id);
+
+  await keys.press('Escape');
+  await page.locator('.list li').nth(1).waitFor();
+  await keys.press('j');
+  assert.equal(await chatOf(page), id);
+  assert.equal(await focused(page), `#/chat/${id}`);
+  await keys.press('k');
+  assert.equal(await chatOf(page), other);
+  await keys.press('/');
+  assert.equal(await focused(page), 'find');
+  await keys.type(id);
+  await keys.press('Enter');
+  assert.equal(await chatOf(page), id);
+  await keys.press('Escape');
+  await keys.press('?');
+  await page.getByRole('dialog', { name: 'Keyboard' }).waitFor();
+  await accessible(page);
+  await keys.press('Escape');
+  await page.getByRole('dialog', { name: 'Keyboard' }).waitFor({ state: 'hidden' });
+
+  await page.getByRole('button', { name: 'Delete' }).focus();
+  await keys.press('Enter');
+  await page.getByRole('dialog', { name: 'Delete this chat?' }).waitFor();
+  await keys.press('Escape');
+  await page.getByRole('dialog', { name: 'Delete this chat?' }).waitFor({ state: 'hidden' });
+  assert.equal((await api('GET', `/v1/chats/${id}`)).chat.id, id);
+  await keys.press('Enter');
+  await keys.press('Tab');
+  await keys.press('Enter');
+  await page.locator(`.list a[href="#/chat/${id}"]`).waitFor({ state: 'detached' });
+});
+
+for (const colorScheme of ['light', 'dark']) {
+  test(`a screen reader has names for all of it, and there is contrast: ${colorScheme}`, async (t) => {
+    const page = await visit(t, { colorScheme });
+    await accessible(page);
+    await send(page, `#tokens=20 #hold=10 #gate=axe-${colorScheme}`);
+    await says(page, counted(10), { whole: true });
+    await page.locator('.replicas .card').first().waitFor();
+    await accessible(page);
+    assert.equal(await page.locator('#scroll').getAttribute('aria-busy'), 'true');
+    await open(`axe-${colorScheme}`);
+    await state(page, 'idle');
+    await page.getByRole('status').getByText('Answer complete. w0 w1').waitFor({ state: 'attached' });
+    assert.equal(await page.locator('#scroll').getAttribute('aria-busy'), 'false');
+    await send(page, '#status=400');
+    await state(page, 'error');
+    await accessible(page);
+    await picture(page, `axe-${colorScheme}`);
+    for (const name of ['Chats', 'Chat', 'Replicas and events']) {
+      assert.equal(await page.getByRole(name === 'Chat' ? 'main' : 'complementary', { name, exact: true }).count(), 1);
+    }
+  });
+}
+
+test('a phone shows one thing at a time, and nothing sideways', async (t) => {
+  const page = await visit(t, { viewport: { width: 360, height: 740 }, isMobile: true, hasTouch: true });
+  const fits = async () => {
+    const [inner, outer] = await page.evaluate(() => [document.documentElement.scrollWidth, window.innerWidth]);
+    assert.ok(inner <= outer, `${inner} of ${outer} pixels`);
+  };
+  await fits();
+  await picture(page, 'phone-chats');
+  await page.getByRole('button', { name: 'New chat' }).tap();
+  const word = 'incomprehensibilities'.repeat(20);
+  await send(page, `${word}\n\n\`\`\`\n${word}\n\`\`\`\n`);
+  await says(page, word);
+  await state(page, 'idle');
+  await fits();
+  await picture(page, 'phone-chat');
+  await accessible(page);
+  const tabs = page.getByRole('navigation', { name: 'Views' });
+  await tabs.getByRole('button', { name: 'Replicas' }).tap();
+  await page.locator('.replicas .card').first().waitFor();
+  await fits();
+  await picture(page, 'phone-replicas');
+  await tabs.getByRole('button', { name: 'Chats' }).tap();
+  await fits();
+  await page.locator('.list a').first().tap();
+  await page.getByRole('textbox', { name: 'Message' }).waitFor();
+});
+
+test('a long answer is whole, and laid out in pieces', async (t) => {
+  const page = await visit(t);
+  const long = 'All of this comes back, and it is long enough to matter. '.repeat(4500).trim();
+  await page.getByRole('textbox', { name: 'Message' }).fill(long);
+  await page.getByRole('button', { name: 'Send' }).click();
+  await says(page, long, { whole: true });
+  await state(page, 'idle');
+  const pieces = await page.locator('.message.assistant .text > *').evaluateAll((all) => all.map((one) => one.textContent.length));
+  assert.ok(pieces.length > 20 && Math.max(...pieces) < 9_000, `${pieces}`);
+  const end = await page.evaluate(() => { const s = document.getElementById('scroll'); return s.scrollHeight - s.scrollTop - s.clientHeight; });
+  assert.ok(end < 60, `${end} pixels below what is shown`);
+});
+
+test('many chats come by the page, and are filtered', async (t) => {
+  for (let i = 0; i < 120; i++) await api('POST', '/v1/chats', { id: `many-${i}`, title: `Many ${i}` });
+  const page = await visit(t);
+  const rows = page.locator('.list li');
+  await page.waitForFunction(() => document.querySelectorAll('.list li').length === 50);
+  await page.getByRole('button', { name: 'Load more' }).click();
+  await page.waitForFunction(() => document.querySelectorAll('.list li').length === 100);
+  await page.getByRole('searchbox').fill('many-11');
+  await page.waitForFunction(() => document.querySelectorAll('.list li').length === 10);
+  assert.equal(await rows.first().locator('.title').textContent(), 'Many 119');
+  await page.getByRole('searchbox').fill('');
+  await page.getByRole('button', { name: 'Error', exact: true }).click();
+  await page.waitForFunction(() => [...document.querySelectorAll('.list .state')].every((one) => one.dataset.state === 'error'));
+  const other = await tab(page.context(), base, '#/new');
+  await send(other, '#status=400');
+  await page.getByRole('button', { name: 'Idle', exact: true }).click();
+  await page.waitForFunction(() => document.querySelectorAll('.list li').length === 50);
+});
