@@ -11,7 +11,7 @@
 // a cursor alone which item has to be closed when the cursor lies in an attempt that was voided and of which nothing is kept.
 //
 // A step that is generated again closes the abandoned item (output_item.done, status incomplete) and goes on at another output_index. The abandoned
-// item is in no final output. ADR 0017 says what each client sees.
+// item is in no final output. ADR 0020 says what each client sees.
 //
 // A disconnect never cancels; only POST /v1/responses/{id}/cancel does.
 package responses

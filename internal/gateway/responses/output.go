@@ -65,18 +65,14 @@ func contentOf(content []part) *[]part {
 	return &content
 }
 
-// block is the output_index of an attempt's first item. Most turns open while the chat is idle and are answered in attempt 1, so that comes first:
-// clients that take the index for a place in a list find it there. Attempt 0 is of turns that follow another one in the same run.
-func block(attempt int64) int64 {
-	const size, ofFirst = 1_000_000, 500_000
-	switch attempt {
-	case 0:
-		return ofFirst
-	case 1:
-		return 0
-	default:
-		return (attempt - 1) * size
+// block is the output_index of an attempt's first item. A turn that opened in epoch 0 has no owner in attempt 0, so attempt 1 comes first there, and
+// the first item is mostly number 0: clients that take the index for a place in a list find it there.
+func block(opened, attempt int64) int64 {
+	const size = 1_000_000
+	if opened == 0 && attempt > 0 {
+		attempt--
 	}
+	return attempt * size
 }
 
 // split takes a message apart as it streams: what was thought before anything was said, what was said, and what was thought after that.
@@ -115,7 +111,7 @@ func (r ref) itemsOf(m *chat.Message, index int64) []item {
 	if said != "" {
 		all = append(all, r.messageItem(next(), status, outputText(said)))
 	}
-	if late != "" {
+	if late != "" && m.Finish != chat.Failed { // a retry may take a failure back, and a cursor can't say that this item is open
 		all = append(all, r.reasoningItem(next(), status, reasoningText(late)))
 	}
 	for _, p := range m.Parts {
@@ -146,7 +142,7 @@ func (r ref) outputOf(messages []chat.Message) []item {
 	for i := range messages[1:] {
 		m := &messages[i+1]
 		if a := m.Epoch - messages[0].Epoch; a != attempt {
-			attempt, index = a, block(a)
+			attempt, index = a, block(messages[0].Epoch, a)
 		}
 		items := r.itemsOf(m, index)
 		index += int64(len(items))

@@ -61,7 +61,7 @@ type projector struct {
 
 func newProjector(r ref, model string, after int64) *projector {
 	return &projector{
-		state: state{ref: r, model: model}, log: chat.NewTurnLog(r.turn, chat.MarkOf(-1)), cursor: after, last: -stride, kept: -stride, index: block(0),
+		state: state{ref: r, model: model}, log: chat.NewTurnLog(r.turn, chat.MarkOf(-1)), cursor: after, last: -stride, kept: -stride,
 	}
 }
 
@@ -105,10 +105,10 @@ func (p *projector) raise(attempt int64) {
 	}
 	p.abandon()
 	if c := p.cursor / attemptNumbers; p.cursor >= 0 && c > p.attempt && c < attempt { // the cursor's attempt left nothing else
-		p.attempt, p.last, p.kept, p.index, p.open = c, -stride, -stride, block(c), nothing
+		p.attempt, p.last, p.kept, p.index, p.open = c, -stride, -stride, block(p.messages[0].Epoch, c), nothing
 		p.abandon()
 	}
-	p.attempt, p.last, p.kept, p.index, p.open, p.thought = attempt, -stride, -stride, block(attempt), nothing, ""
+	p.attempt, p.last, p.kept, p.index, p.open, p.thought = attempt, -stride, -stride, block(p.messages[0].Epoch, attempt), nothing, ""
 }
 
 // abandon closes the open item of a voided attempt, the same for everybody who has seen it, however much of it.

@@ -29,7 +29,11 @@ func (a *API) retrieve(w http.ResponseWriter, r *http.Request) error {
 		}
 		cursor = max(n, -1)
 	}
-	if q.Get("stream") == "true" {
+	stream, err := a.wantsStream(w, r)
+	if err != nil {
+		return err
+	}
+	if stream {
 		of, _ := refOf(r.PathValue("id"))
 		if of.String() != r.PathValue("id") {
 			return unknownResponse(r.PathValue("id"))
@@ -41,6 +45,17 @@ func (a *API) retrieve(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return a.kit.Write(w, http.StatusOK, s.object(statusOf(c, s.turn)))
+}
+
+// wantsStream reads the query, or the body: the official client for Go sends one with its GET.
+func (a *API) wantsStream(w http.ResponseWriter, r *http.Request) (bool, error) {
+	if v := r.URL.Query().Get("stream"); v != "" || r.ContentLength == 0 {
+		return v == "true", nil
+	}
+	var body struct {
+		Stream bool `json:"stream"`
+	}
+	return body.Stream, a.kit.Read(w, r, &body)
 }
 
 // cancel asks the turn to stop and answers with the response when it has. One that is over stays as it is.
