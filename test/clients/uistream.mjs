@@ -98,13 +98,13 @@ test('a page that was reloaded resumes, and finds nothing when nothing runs', as
   assert.equal(fresh.status, 'ready', fresh.error);
   assert.equal(fresh.messages.length, 0);
   const first = open(id);
-  const sending = first.sendMessage({ text: '#tokens=40 #delay=20ms' });
+  const sending = first.sendMessage({ text: '#tokens=200 #delay=20ms' });
   await first.until('some text', (c) => c.lastMessage?.role === 'assistant' && textOf(c.lastMessage).includes('w3'));
   const reloaded = open(id, first.messages.slice(0, 1));
   await reloaded.resumeStream();
   await sending;
   for (const chat of [first, reloaded]) {
-    assert.equal(textOf(chat.lastMessage), counted(40));
+    assert.equal(textOf(chat.lastMessage), counted(200));
     assert.equal(chat.lastMessage.id, `msg_${id}_1`);
     assert.equal(chat.messages.length, 2);
   }
@@ -116,12 +116,12 @@ test('a page that was reloaded resumes, and finds nothing when nothing runs', as
 test('many watch one answer, through every replica', async () => {
   const id = randomUUID();
   const first = open(id);
-  const sending = first.sendMessage({ text: '#tokens=60 #delay=20ms' });
+  const sending = first.sendMessage({ text: '#tokens=250 #delay=20ms' });
   await first.until('the answer to begin', (c) => c.lastMessage?.role === 'assistant');
   const viewers = Array.from({ length: 20 }, (_, i) => open(id, first.messages.slice(0, 1), { fetch: balanced(i % 4) }));
   await Promise.all(viewers.map((v) => v.resumeStream()));
   await sending;
-  for (const v of viewers) assert.equal(textOf(v.lastMessage), counted(60));
+  for (const v of viewers) assert.equal(textOf(v.lastMessage), counted(250));
 });
 
 test('a client that leaves cancels nothing, and one that stops keeps what was said', async () => {
@@ -236,7 +236,7 @@ function watch(stream, n) {
 
 test('the replica that makes the answer is killed, and so is whoever streams through it', async () => {
   const id = randomUUID();
-  const text = '#tokens=150 #delay=20ms';
+  const text = '#tokens=300 #delay=20ms';
   const sending = counting().sendMessages(asked(id, text)).then(chunksOf);
   await eventually('the answer to begin', async () => (await call(`/v1/chats/${id}`)).ok && owner(id));
   const views = await Promise.all(pids.map(async (_, i) => watch(await counting({ fetch: balanced(i) }).reconnectToStream({ chatId: id }), 10)));
@@ -245,10 +245,10 @@ test('the replica that makes the answer is killed, and so is whoever streams thr
   const seen = await Promise.all(views.map((v) => v.done));
   for (const chunks of seen) assert.ok(chunks.some((c) => c.type === 'reset-step'), 'nobody said that the answer begins again');
   for (const chunks of [await sending, ...seen]) {
-    assert.equal(textOf(await replay(chunks)), counted(150));
+    assert.equal(textOf(await replay(chunks)), counted(300));
     assert.equal(chunks.filter((c) => c.type === 'finish').length, 1);
   }
-  assert.deepEqual(await transcript(id), [`user ${text}`, `assistant stop ${counted(150)}`]);
+  assert.deepEqual(await transcript(id), [`user ${text}`, `assistant stop ${counted(300)}`]);
 });
 
 test('the replica that streams the answer is killed', async () => {
