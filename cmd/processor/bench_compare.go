@@ -251,8 +251,12 @@ func (r *rig) emptyDatabase(ctx context.Context, name string) (url string, err e
 
 func (t *comparison) report() *benchReport {
 	c := t.flags
+	what := fmt.Sprintf("dispatch at %g turns/s, throughput", c.Rate)
+	if c.Instant {
+		what = "throughput without HTTP"
+	}
 	b := &benchReport{Bench: "compare", Setup: t.setup, About: fmt.Sprintf(
-		"dispatch at %g turns/s, throughput with %d senders, %d tokens, %d rounds of %s each; %s", c.Rate, c.Senders, c.Tokens, c.Rounds, c.Duration, t.about)}
+		"%s with %d senders, %d tokens, %d rounds of %s each; %s", what, c.Senders, c.Tokens, c.Rounds, c.Duration, t.about)}
 	const dispatch = "from the start of the transaction that stores the message to the request at the provider, in an open loop"
 	if !c.Instant {
 		b.latency("commit → model, processor", dispatch, t.ours.dispatch)
