@@ -64,9 +64,20 @@ type Histories interface {
 	// Fork makes a chat with a history, and opens a turn with the message if there is one. Of the messages, the outcome has that one only.
 	// The same fork again returns the first result. A turn that is not over can't be forked from.
 	Fork(ctx context.Context, f NewFork) (Sent, error)
-	// Before reads the row, and the id of the last message of the turns before one.
-	Before(ctx context.Context, id ID, turn int) (Chat, int64, error)
+	// Before reads the row, the id of the last message of the turns before one, and whether that was forgotten.
+	Before(ctx context.Context, id ID, turn int) (TurnReply, error)
+	// Forget marks a turn that is over: NotFound, turn, for one that is not there or was forgotten; Conflict, turn, for one that is not over.
+	// The row, its version and its messages stay as they are. A fork's turns are its own, whatever becomes of those that they were copied from.
+	Forget(ctx context.Context, id ID, turn int) error
 }
+
+// ErrNoTurn makes the refusal of a turn that is not there, or not any more.
+func ErrNoTurn(id ID, turn int) *Error {
+	return Errorf(NotFound, "turn", "chat %q has no turn %d", string(id), turn)
+}
+
+// ErrOpenTurn makes the refusal of a turn that is not over.
+func ErrOpenTurn(turn int) *Error { return Errorf(Conflict, "turn", "turn %d is not over", turn) }
 
 type (
 	// AppendRequest adds turns that are over.
@@ -98,6 +109,8 @@ type (
 	TurnReply struct {
 		Chat  Chat  `json:"chat"`
 		After int64 `json:"after"`
+		// Forgotten: see Forget. A truncation opens another turn, which was not.
+		Forgotten bool `json:"forgotten,omitempty"`
 	}
 )
 
@@ -147,8 +160,16 @@ func (s *Service) Before(ctx context.Context, r TurnRequest) (TurnReply, error) 
 	if err := CheckID("chat", string(r.Chat)); err != nil {
 		return TurnReply{}, err
 	}
-	c, after, err := s.store.Before(ctx, r.Chat, r.Turn)
-	return TurnReply{c, after}, err
+	return s.store.Before(ctx, r.Chat, r.Turn)
+}
+
+// Forget marks a turn that is over as one that is no more for those who ask for it by its number. Its messages stay in the history, so later
+// turns build on them, and watchers are told nothing. The second time is refused.
+func (s *Service) Forget(ctx context.Context, r TurnRequest) error {
+	if err := CheckID("chat", string(r.Chat)); err != nil {
+		return err
+	}
+	return s.store.Forget(ctx, r.Chat, r.Turn)
 }
 
 func (s *Service) newFork(r ForkRequest) (NewFork, error) {

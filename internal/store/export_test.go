@@ -47,7 +47,7 @@ func (s *Store) HoldSweep(ctx context.Context) (*pgxpool.Conn, error) {
 // Statements are all SQL of the package by the name of the constant.
 func Statements() map[string]string {
 	all := map[string]string{
-		"agesSQL": agesSQL, "appendSQL": appendSQL, "beforeSQL": beforeSQL, "forkSQL": forkSQL, "forkedSQL": forkedSQL, "turnSQL": turnSQL,
+		"agesSQL": agesSQL, "appendSQL": appendSQL, "beforeSQL": beforeSQL, "forkSQL": forkSQL, "forkedSQL": forkedSQL, "forgetSQL": forgetSQL, "rememberedSQL": rememberedSQL, "turnSQL": turnSQL,
 		"anewSQL": anewSQL, "askSQL": askSQL, "backoffSQL": backoffSQL, "beatSQL": beatSQL, "claimSQL": claimSQL,
 		"commitSQL": commitSQL, "createSQL": createSQL, "createdSQL": createdSQL, "deleteSQL": deleteSQL, "dispatchedSQL": dispatchedSQL,
 		"endSQL": endSQL, "failSQL": failSQL, "finishSQL": finishSQL, "forgetWorkersSQL": forgetWorkersSQL, "findSQL": findSQL, "getSQL": getSQL,

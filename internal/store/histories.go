@@ -130,11 +130,7 @@ func (s *Store) Fork(ctx context.Context, f chat.NewFork) (chat.Sent, error) {
 				first = written{}
 				return readWritten(rows, []any{&firstDigest}, func() *written { return &first })
 			})
-			b.query(turnSQL, a, func(rows pgx.Rows) error {
-				has = rows.Next()
-				rows.Close()
-				return rows.Err()
-			})
+			b.query(turnSQL, a, exists(&has))
 		})
 		switch {
 		case err != nil:
@@ -147,9 +143,9 @@ func (s *Store) Fork(ctx context.Context, f chat.NewFork) (chat.Sent, error) {
 		case f.From != "" && !source.found:
 			return chat.Sent{}, chat.ErrNotFound(f.From)
 		case f.From != "" && !has:
-			return chat.Sent{}, chat.Errorf(chat.NotFound, "turn", "chat %q has no turn %d", string(f.From), f.Turn)
+			return chat.Sent{}, chat.ErrNoTurn(f.From, f.Turn)
 		case f.From != "" && f.Turn == source.chat.Turn && (source.chat.Status == chat.Running || source.chat.Status == chat.Pending):
-			return chat.Sent{}, chat.Errorf(chat.Conflict, "turn", "turn %d is not over", f.Turn)
+			return chat.Sent{}, chat.ErrOpenTurn(f.Turn)
 		}
 		// The chat that took the id was deleted in between.
 	}
@@ -168,19 +164,73 @@ func (s *Store) forkArgs(f chat.NewFork) args {
 	return a
 }
 
+// beforeSQL knows the turn by its first message, which follows those before it: there is no index of turns.
 const beforeSQL = `
-select coalesce((select max(m.id) from processor.messages m where m.chat = c.number and m.turn < @turn::int), 0), ` + chatColumns + `
-from processor.chats c where c.id = @chat and ` + visible
+with before as (
+  select c.number, coalesce((select max(m.id) from processor.messages m where m.chat = c.number and m.turn < @turn::int), 0) as id
+  from processor.chats c where c.id = @chat and ` + visible + `
+)
+select b.id, coalesce((
+  select f.turn = @turn::int and f.forgotten_at is not null
+  from (select m.turn, m.forgotten_at from processor.messages m where m.chat = b.number and m.id > b.id order by m.id limit 1) f
+), false), ` + chatColumns + `
+from before b join processor.chats c on c.number = b.number`
 
 // Before implements chat.Histories.
-func (s *Store) Before(ctx context.Context, id chat.ID, turn int) (chat.Chat, int64, error) {
+func (s *Store) Before(ctx context.Context, id chat.ID, turn int) (chat.TurnReply, error) {
 	var w written
-	var after int64
+	var reply chat.TurnReply
 	err := s.do(ctx, "find a turn", func(b *batch) {
-		b.query(beforeSQL, args{"chat": id, "turn": turn}, func(rows pgx.Rows) error { return w.readChat(rows, &after) })
+		b.query(beforeSQL, args{"chat": id, "turn": turn}, func(rows pgx.Rows) error { return w.readChat(rows, &reply.After, &reply.Forgotten) })
 	})
 	if err == nil && !w.found {
 		err = chat.ErrNotFound(id)
 	}
-	return w.chat, after, err
+	reply.Chat = w.chat
+	return reply, err
+}
+
+// forgetSQL marks a turn that is over and was not marked. Its chat's row was locked before, so no turn opens or ends meanwhile.
+const forgetSQL = `
+update processor.messages m set forgotten_at = now()
+from processor.chats c
+where c.id = @chat and ` + visible + ` and (c.turn > @turn::int or c.status in ('waiting', 'error'))
+  and m.chat = c.number and m.turn = @turn::int and m.role = 'user' and m.forgotten_at is null
+returning m.id`
+
+// rememberedSQL says whether a chat has a turn that was not forgotten.
+const rememberedSQL = `
+select m.id from processor.chats c join processor.messages m on m.chat = c.number
+where c.id = @chat and ` + visible + ` and m.turn = @turn::int and m.role = 'user' and m.forgotten_at is null`
+
+// Forget implements chat.Histories.
+func (s *Store) Forget(ctx context.Context, id chat.ID, turn int) error {
+	a := args{"chat": id, "turn": turn}
+	var row written
+	var forgot, open bool
+	err := s.do(ctx, "forget a turn", func(b *batch) {
+		row.lock(b, a)
+		b.query(forgetSQL, a, exists(&forgot))
+		b.query(rememberedSQL, a, exists(&open))
+	})
+	switch {
+	case err != nil:
+		return err
+	case !row.found:
+		return chat.ErrNotFound(id)
+	case forgot:
+		return nil
+	case open:
+		return chat.ErrOpenTurn(turn)
+	}
+	return chat.ErrNoTurn(id, turn)
+}
+
+// exists reads whether there is a row.
+func exists(found *bool) func(pgx.Rows) error {
+	return func(rows pgx.Rows) error {
+		*found = rows.Next()
+		rows.Close()
+		return rows.Err()
+	}
 }

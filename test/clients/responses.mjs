@@ -166,6 +166,25 @@ test('a response that is the only one is deleted', async () => {
   await assert.rejects(client.responses.retrieve(r.id), OpenAI.NotFoundError);
 });
 
+test('what a deleted response said stays in its conversation', async () => {
+  const client = alive();
+  const first = await client.responses.create({ model, input: 'first' });
+  const second = await client.responses.create({ model, input: 'second', previous_response_id: first.id });
+  const conversation = `conv_${chatOf(first.id)}`;
+  const before = await client.conversations.items.list(conversation);
+  await client.responses.delete(first.id);
+  const other = clientOf(replicas[1]);
+  for (const gone of [
+    () => other.responses.retrieve(first.id), () => other.responses.retrieve(first.id, { stream: true }), () => other.responses.cancel(first.id),
+    () => other.responses.inputItems.list(first.id), () => other.responses.delete(first.id),
+    () => other.responses.create({ model, input: 'x', previous_response_id: first.id }),
+  ]) await assert.rejects(gone, OpenAI.NotFoundError);
+  assert.deepEqual((await other.conversations.items.list(conversation)).data, before.data);
+  assert.deepEqual(await other.responses.retrieve(second.id), second);
+  const third = await other.responses.create({ model, input: 'third', previous_response_id: second.id });
+  assert.equal(chatOf(third.id), chatOf(first.id));
+});
+
 test('failures are told', async () => {
   const client = alive();
   const failed = await client.responses.create({ model, input: '#status=400' });

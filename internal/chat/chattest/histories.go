@@ -2,6 +2,7 @@ package chattest
 
 import (
 	"context"
+	"maps"
 	"slices"
 
 	"processor/internal/chat"
@@ -77,11 +78,16 @@ func (c *change) upTo(turn int) ([]chat.Message, error) {
 	history := slices.DeleteFunc(slices.Clone(c.messages), func(m chat.Message) bool { return m.Turn > turn })
 	switch n := len(history); {
 	case n == 0 || history[n-1].Turn != turn:
-		return nil, chat.Errorf(chat.NotFound, "turn", "chat %q has no turn %d", string(c.chat.ID), turn)
-	case turn == c.chat.Turn && c.from != chat.Waiting && c.from != chat.Parked:
-		return nil, chat.Errorf(chat.Conflict, "turn", "turn %d is not over", turn)
+		return nil, chat.ErrNoTurn(c.chat.ID, turn)
+	case c.opened(turn):
+		return nil, chat.ErrOpenTurn(turn)
 	}
 	return history, nil
+}
+
+// opened reports whether a turn is not over.
+func (c *change) opened(turn int) bool {
+	return turn == c.chat.Turn && c.from != chat.Waiting && c.from != chat.Parked
 }
 
 // forked answers a fork under an id that exists.
@@ -99,18 +105,45 @@ func (c *change) forked(f chat.NewFork) (chat.Sent, error) {
 }
 
 // Before implements chat.Histories.
-func (m *Memory) Before(ctx context.Context, id chat.ID, turn int) (chat.Chat, int64, error) {
+func (m *Memory) Before(ctx context.Context, id chat.ID, turn int) (chat.TurnReply, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	c, err := m.findFor(ctx, id)
 	if err != nil {
-		return chat.Chat{}, 0, err
+		return chat.TurnReply{}, err
 	}
-	var after int64
+	reply := chat.TurnReply{Chat: c.chat}
 	for _, msg := range c.messages {
-		if msg.Turn < turn {
-			after = *msg.ID
+		switch {
+		case msg.Turn < turn:
+			reply.After = *msg.ID
+		case msg.Turn == turn && c.forgotten[*msg.ID]:
+			reply.Forgotten = true
 		}
 	}
-	return c.chat, after, nil
+	return reply, nil
+}
+
+// Forget implements chat.Histories.
+func (m *Memory) Forget(ctx context.Context, id chat.ID, turn int) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c, err := m.findFor(ctx, id)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(c.messages, func(msg chat.Message) bool { return msg.Turn == turn && msg.Role == chat.User })
+	switch {
+	case i < 0 || c.forgotten[*c.messages[i].ID]:
+		return chat.ErrNoTurn(id, turn)
+	case c.opened(turn):
+		return chat.ErrOpenTurn(turn)
+	}
+	c.forgotten = maps.Clone(c.forgotten)
+	if c.forgotten == nil {
+		c.forgotten = map[int64]bool{}
+	}
+	c.forgotten[*c.messages[i].ID] = true
+	m.chats[id] = c.record
+	return nil
 }

@@ -41,6 +41,8 @@ type record struct {
 	dispatch Dispatch
 	messages []chat.Message
 	queue    []chat.Message
+	// forgotten are the user messages of forgotten turns.
+	forgotten map[int64]bool
 }
 
 // Dispatch is what a chat's row knows of its wake-ups.

@@ -13,7 +13,7 @@ import (
 func (g *game) actions() map[string]func(*rapid.T) {
 	return map[string]func(*rapid.T){
 		"create": g.anew(g.create), "send": g.anew(g.send), "send more": g.anew(g.send), "flood": g.anew(g.flood),
-		"open": g.anew(g.open), "append": g.anew(g.appended), "fork": g.anew(g.fork),
+		"open": g.anew(g.open), "append": g.anew(g.appended), "fork": g.anew(g.fork), "forget": g.anew(g.forget),
 		"interrupt": g.anew(g.interrupt), "retry": g.anew(g.retry), "delete": g.anew(g.delete),
 		"truncate": g.anew(g.truncate),
 		"claim":    g.anew(g.claim), "claim more": g.anew(g.claim),

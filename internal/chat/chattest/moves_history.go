@@ -47,3 +47,21 @@ func (g *game) fork() {
 		g.move(fmt.Sprintf("fork again %+v", f), func(p *player) view { return p.sent(p.Fork(p.ctx, f)) })
 	}
 }
+
+// forget marks a turn that may not be there, not be over or be forgotten already, and asks for it.
+func (g *game) forget() {
+	id, turn := g.chat(), rapid.IntRange(1, 4).Draw(g.T, "turn")
+	g.move(fmt.Sprintf("forget turn %d of %s", turn, id), func(p *player) view {
+		if err := p.Forget(p.ctx, id, turn); err != nil {
+			return failed(err)
+		}
+		return view{}
+	})
+	g.move(fmt.Sprintf("find turn %d of %s", turn, id), func(p *player) view {
+		at, err := p.Before(p.ctx, id, turn)
+		if err != nil {
+			return failed(err)
+		}
+		return view{Chats: []chat.Chat{at.Chat}, Other: []any{p.ids[at.After], at.Forgotten}}
+	})
+}

@@ -137,12 +137,100 @@ func forking() []rule {
 			k.send("a", "second")
 			all := k.history("a")
 			for turn, want := range map[int]int64{1: 0, 2: *all[1].ID, 3: *all[2].ID, 9: *all[2].ID} {
-				c, after, err := k.s.Before(k.ctx, "a", turn)
+				at, err := k.s.Before(k.ctx, "a", turn)
 				k.ok(err)
-				k.equal("before", []any{c.Turn, after}, []any{2, want})
+				k.equal("before", []any{at.Chat.Turn, at.After, at.Forgotten}, []any{2, want, false})
 			}
-			_, _, err := k.s.Before(k.ctx, "b", 1)
+			_, err := k.s.Before(k.ctx, "b", 1)
 			k.refused(err, chat.NotFound, "chat")
+		}},
+	}
+}
+
+// forgotten expects which of the first turns are.
+func (k *kit) forgotten(id chat.ID, want ...bool) {
+	k.t.Helper()
+	got := make([]bool, len(want))
+	for i := range want {
+		at, err := k.s.Before(k.ctx, id, i+1)
+		k.ok(err)
+		got[i] = at.Forgotten
+	}
+	k.equal("forgotten turns of "+string(id), got, want)
+}
+
+func forgetting() []rule {
+	return []rule{
+		{"a turn that is over is forgotten once, and no row says otherwise than before", func(k *kit) {
+			k.register("w")
+			k.finish(k.own("a", "w"), "hi")
+			k.send("a", "second")
+			l := k.claim("a", "w")
+			k.unchanged(func() {
+				k.refused(k.s.Forget(k.ctx, "a", 2), chat.Conflict, "turn")
+				k.refused(k.s.Forget(k.ctx, "a", 3), chat.NotFound, "turn")
+				k.refused(k.s.Forget(k.ctx, "a", 0), chat.NotFound, "turn")
+				k.refused(k.s.Forget(k.ctx, "b", 1), chat.NotFound, "chat")
+				k.forgotten("a", false, false, false)
+				k.ok(k.s.Forget(k.ctx, "a", 1))
+				k.refused(k.s.Forget(k.ctx, "a", 1), chat.NotFound, "turn")
+				k.forgotten("a", true, false, false)
+			})
+			k.finish(l, "to the second")
+			k.ok(k.s.Forget(k.ctx, "a", 2))
+			k.forgotten("a", true, true, false)
+			k.send("a", "third")
+			k.says("a", "1.0@0 user hello", "1.1@1 assistant hi stop", "2.0@1 user second", "2.1@2 assistant to the second stop", "3.0@2 user third")
+			k.refused(k.s.Forget(k.ctx, "a", 3), chat.Conflict, "turn")
+		}},
+		{"a failed turn is over, and stays forgotten when it is tried again", func(k *kit) {
+			k.register("w")
+			k.fail(k.own("a", "w"))
+			k.ok(k.s.Forget(k.ctx, "a", 1))
+			_, err := k.s.Retry(k.ctx, "a")
+			k.ok(err)
+			k.finish(k.claim("a", "w"), "hi")
+			k.forgotten("a", true)
+		}},
+	}
+}
+
+func forgettingNoOther() []rule {
+	return []rule{
+		{"a fork's turns are not those that they were copied from", func(k *kit) {
+			k.register("w")
+			k.finish(k.own("a", "w"), "hi")
+			k.ok(k.s.Forget(k.ctx, "a", 1))
+			_, err := k.fork(1, "other")
+			k.ok(err)
+			k.forgotten("b", false, false)
+			k.ok(k.s.Forget(k.ctx, "b", 1))
+			k.forgotten("b", true, false)
+			_, err = k.s.Delete(k.ctx, "a")
+			k.ok(err)
+			k.own("a", "w")
+			k.forgotten("a", false)
+		}},
+		{"a truncation opens another turn than the one that was forgotten", func(k *kit) {
+			k.register("w")
+			k.finish(k.own("a", "w"), "hi")
+			k.ok(k.s.Forget(k.ctx, "a", 1))
+			_, err := k.s.Truncate(k.ctx, chat.Truncation{Chat: "a", Message: *k.history("a")[0].ID})
+			k.ok(err)
+			k.finish(k.claim("a", "w"), "hi again")
+			k.forgotten("a", false, false)
+		}},
+		{"of many who forget a turn at once, one does", func(k *kit) {
+			k.register("w")
+			k.finish(k.own("a", "w"), "hi")
+			did := k.together(8, func(int) (bool, error) {
+				err := k.s.Forget(k.ctx, "a", 1)
+				if notFound(err) {
+					return false, nil
+				}
+				return err == nil, err
+			})
+			k.equal("who did", did, 1)
 		}},
 	}
 }

@@ -49,7 +49,14 @@ func asks() []asked {
 			}
 			return err
 		}},
-		{"before", func(ctx context.Context, s Store, id chat.ID) error { _, _, err := s.Before(ctx, id, 1); return err }},
+		{"before", func(ctx context.Context, s Store, id chat.ID) error { _, err := s.Before(ctx, id, 1); return err }},
+		{"forget", func(ctx context.Context, s Store, id chat.ID) error {
+			err := s.Forget(ctx, id, 1)
+			if refusal := (*chat.Error)(nil); errors.As(err, &refusal) && refusal.Field != "chat" {
+				return nil
+			}
+			return err
+		}},
 		{"retry", func(ctx context.Context, s Store, id chat.ID) error { _, err := s.Retry(ctx, id); return err }},
 		{"truncate", func(ctx context.Context, s Store, id chat.ID) error {
 			all, err := s.Snapshot(chat.WithTenant(ctx, ""), id, 0, 1)

@@ -15,8 +15,9 @@ type Turns interface {
 	Send(ctx context.Context, r chat.SendRequest) (chat.SendReply, error)
 	Fork(ctx context.Context, r chat.ForkRequest) (chat.CreateReply, error)
 	Interrupt(ctx context.Context, r chat.InterruptRequest) (chat.ChatReply, error)
-	// Before says where a turn begins among its chat's messages.
+	// Before says where a turn begins among its chat's messages, and whether it was forgotten.
 	Before(ctx context.Context, r chat.TurnRequest) (chat.TurnReply, error)
+	Forget(ctx context.Context, r chat.TurnRequest) error
 }
 
 // Chats is what conversations need of it besides.
@@ -98,14 +99,14 @@ func (a *API) watch(ctx context.Context, p *projector, after int64, emit func([]
 	})
 }
 
-// find looks a response up and reads where its turn begins.
+// find looks a response up that was not deleted, and reads where its turn begins.
 func (a *API) find(ctx context.Context, id string) (ref, chat.TurnReply, error) {
 	r, ok := refOf(id)
 	if !ok {
 		return ref{}, chat.TurnReply{}, unknownResponse(id)
 	}
 	at, err := a.service.Before(ctx, chat.TurnRequest{Chat: r.chat, Turn: r.turn})
-	if is(err, chat.NotFound, "") || (err == nil && at.Chat.Turn < r.turn) {
+	if is(err, chat.NotFound, "") || (err == nil && (at.Forgotten || at.Chat.Turn < r.turn)) {
 		err = unknownResponse(id)
 	}
 	return r, at, err

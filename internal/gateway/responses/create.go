@@ -140,6 +140,13 @@ func (a *API) converse(ctx context.Context, o order, k key) (ref, error) {
 
 // proceed opens the turn after the named one; if that is not the newest, in a chat of its own, which begins with the history up to it.
 func (a *API) proceed(ctx context.Context, o order, k key) (ref, error) {
+	at, err := a.service.Before(ctx, chat.TurnRequest{Chat: o.previous.chat, Turn: o.previous.turn})
+	switch {
+	case is(err, chat.NotFound, ""), at.Forgotten:
+		return ref{}, unknownPrevious(o.note.Previous)
+	case err != nil:
+		return ref{}, err
+	}
 	of, err := a.send(ctx, o.previous.chat, o.previous.turn, o, k)
 	if is(err, chat.Conflict, "after") {
 		of, err = a.begin(ctx, o, k, o.previous)

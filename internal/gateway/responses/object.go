@@ -84,15 +84,19 @@ type state struct {
 	messages []chat.Message
 }
 
+// asked is what the request said besides its input.
+func (s state) asked() (p chat.Params, n note) {
+	if raw := s.messages[0].Params; len(raw) > 0 { // a turn that came by another API may have none, and what can't be read is not ours
+		_ = json.Unmarshal(raw, &p)
+		_ = json.Unmarshal(p.Client, &n)
+	}
+	return p, n
+}
+
 // opening is the object as it was accepted: it says the same at any time later.
 func (s state) opening(status string) object {
 	said := s.messages[0]
-	var p chat.Params
-	var n note
-	if len(said.Params) > 0 { // a turn that came by another API may have none, and what can't be read is not ours
-		_ = json.Unmarshal(said.Params, &p)
-		_ = json.Unmarshal(p.Client, &n)
-	}
+	p, n := s.asked()
 	o := object{
 		ID: s.String(), Object: "response", CreatedAt: said.CreatedAt.Unix(), Status: status, Background: n.Background, Model: n.Model,
 		Output: []item{}, ParallelToolCalls: true, ServiceTier: "default", Store: true, Temperature: p.Temperature, TopP: p.TopP,

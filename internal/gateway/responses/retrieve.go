@@ -73,20 +73,36 @@ func (a *API) cancel(w http.ResponseWriter, r *http.Request) error {
 	return a.wait(w, r, of)
 }
 
-// remove deletes the chat of its only response. One that others follow stays: they were made from it.
+// remove deletes a response that is over. What was said belongs to its conversation and stays there: later responses were made from it. The chat of
+// an only response, which nobody made as a conversation, goes as a whole.
 func (a *API) remove(w http.ResponseWriter, r *http.Request) error {
 	s, c, after, err := a.load(r.Context(), r.PathValue("id"))
 	if err != nil {
 		return err
 	}
-	if c.Turn != s.turn || c.Queued > 0 || after != 0 {
-		return refuse(http.StatusConflict, "response_in_conversation", "",
-			"Other responses belong to the same conversation. Delete that: "+conversationID(s.chat))
+	_, n := s.asked()
+	alone := after == 0 && c.Turn == s.turn && c.Queued == 0 && !n.Conversation
+	switch {
+	case !s.messages[len(s.messages)-1].Ends():
+		return unfinished(s.ref)
+	case alone:
+		err = a.delete(r.Context(), s.chat)
+	default:
+		err = a.service.Forget(r.Context(), chat.TurnRequest{Chat: s.chat, Turn: s.turn})
 	}
-	if err := a.delete(r.Context(), s.chat); err != nil {
+	switch {
+	case is(err, chat.NotFound, ""):
+		return unknownResponse(s.String())
+	case is(err, chat.Conflict, "turn"): // a retry opened it again
+		return unfinished(s.ref)
+	case err != nil:
 		return err
 	}
 	return a.kit.Write(w, http.StatusOK, deleted{s.String(), "response", true})
+}
+
+func unfinished(r ref) *failure {
+	return refuse(http.StatusConflict, "response_in_progress", "", "Response '"+r.String()+"' is in progress. Cancel it first.")
 }
 
 type deleted struct {

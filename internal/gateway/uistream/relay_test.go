@@ -179,9 +179,9 @@ type link struct {
 }
 
 func (w *world) connect(c *client, skip int, steady bool) *link {
-	row, after, err := w.store.Before(w.Context(), "c", turn)
+	at, err := w.store.Before(w.Context(), "c", turn)
 	w.must(err)
-	l := &link{w: w, know: chat.TranscriptAfter(after), relay: &relay{to: c, row: row, turn: turn, skip: skip}}
+	l := &link{w: w, know: chat.TranscriptAfter(at.After), relay: &relay{to: c, row: at.Chat, turn: turn, skip: skip}}
 	l.relay.made.steady = steady
 	l.resync()
 	return l

@@ -115,7 +115,8 @@ create index chats_tenant  on processor.chats (tenant, number) where tenant <> '
 --
 -- id is one sequence for all chats; the key starts with the chat because every read does. size is the length of parts
 -- as they were written, so that the history's budget is judged without reading parts. chunks are uvarints: a third of
--- an int[], which would be as large as the text.
+-- an int[], which would be as large as the text. forgotten_at is of a user message, and means its turn: who asks for that by its number is told
+-- that it is no more, while the history stays whole. As a null it takes no space.
 create table processor.messages (
   chat       bigint      not null,
   id         bigint      generated always as identity,
@@ -133,6 +134,7 @@ create table processor.messages (
   error      jsonb,
   chunks     bytea,
   parts      jsonb       not null,
+  forgotten_at timestamptz,
   primary key (chat, id),
   constraint a_role_has_its_columns check (processor.message_is_possible(role, finish, turn, step, client_id, error, parts))
 );
