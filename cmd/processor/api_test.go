@@ -343,7 +343,7 @@ func TestTheServiceShowsItselfToTheNATSTool(t *testing.T) {
 	a.start("a", "--slots=7")
 	a.send("c", "#tokens=2 #hold=1")
 	a.held("c")
-	want := []string{"create", "delete", "get", "interrupt", "list", "messages", "retry", "send", "workers"}
+	want := []string{"create", "delete", "get", "interrupt", "list", "messages", "retry", "send", "truncate", "workers"}
 	var info struct {
 		Name, Version, Description string
 		Metadata                   map[string]string

@@ -392,10 +392,13 @@ func counted(n int) string {
 	return b.String()
 }
 
-// in is the deployment for a subtest: what fails there fails it.
+// in is the deployment for a subtest: what fails there fails it. Its time begins here: a parallel subtest may have waited for its turn behind
+// every other test.
 func (d *deployment) in(t *testing.T) *deployment {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 4*patience)
+	t.Cleanup(cancel)
 	sub := *d
-	sub.t = t
+	sub.t, sub.ctx = t, ctx
 	return &sub
 }

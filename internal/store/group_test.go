@@ -34,6 +34,13 @@ func (f *flights) carry(_ context.Context, calls []*store.Call) error {
 	return <-f.gate
 }
 
+// left are the flights so far. A later one may leave at any moment.
+func (f *flights) left() [][]string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.all)
+}
+
 func TestALoneCallNeverWaitsForOthers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -45,8 +52,8 @@ func TestALoneCallNeverWaitsForOthers(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if len(f.all) != 3 {
-			t.Errorf("flights %v, want three of one call each", f.all)
+		if len(f.left()) != 3 {
+			t.Errorf("flights %v, want three of one call each", f.left())
 		}
 	})
 }
@@ -70,8 +77,8 @@ func TestCallsGatherWhileAnotherIsUnderWayOneOfEachChat(t *testing.T) {
 			synctest.Wait()
 		}
 		wg.Wait()
-		if want := [][]string{{"first"}, {"a", "b", "c"}, {"a"}}; fmt.Sprint(f.all) != fmt.Sprint(want) {
-			t.Errorf("flights %v, want %v", f.all, want)
+		if want := [][]string{{"first"}, {"a", "b", "c"}, {"a"}}; fmt.Sprint(f.left()) != fmt.Sprint(want) {
+			t.Errorf("flights %v, want %v", f.left(), want)
 		}
 	})
 }
@@ -132,8 +139,8 @@ func TestACallWhoseContextEndsLeavesTheOthersAlone(t *testing.T) {
 		synctest.Wait()
 		f.gate <- nil
 		wg.Wait()
-		if !slices.Equal(f.all[1], []string{"stays"}) {
-			t.Errorf("flights %v, want the call that stayed alone in the second", f.all)
+		if !slices.Equal(f.left()[1], []string{"stays"}) {
+			t.Errorf("flights %v, want the call that stayed alone in the second", f.left())
 		}
 	})
 }
@@ -190,13 +197,13 @@ func TestLateCallsLeaveBesideAFlightThatIsHeldUp(t *testing.T) {
 		f.gate <- nil // of a and b the other one, which nobody follows
 		synctest.Wait()
 		call("g") // waits, as a larger one is under way
-		if len(f.all) != 3 {
-			t.Fatalf("flights %v, want three", f.all)
+		if len(f.left()) != 3 {
+			t.Fatalf("flights %v, want three", f.left())
 		}
 		<-time.After(time.Second)
 		synctest.Wait()
-		if want := "[[a] [b] [c d e f] [g]]"; fmt.Sprint(f.all) != want {
-			t.Errorf("flights %v, want %v", f.all, want)
+		if want := "[[a] [b] [c d e f] [g]]"; fmt.Sprint(f.left()) != want {
+			t.Errorf("flights %v, want %v", f.left(), want)
 		}
 		f.gate <- nil
 		f.gate <- nil
