@@ -38,13 +38,15 @@ func (s *state) moves(rows chattest.Rows) []move {
 }
 
 func (s *state) usersMoves(c chat.Chat, rows chattest.Rows) (all []move) {
-	if len(s.accepted) == 0 {
+	switch len(s.accepted) {
+	case 0:
 		all = append(all, move{chance, "the user sends the first message", send(first, chat.BusyQueue)})
-	}
-	if len(s.accepted) == 1 {
+		all = append(all, s.openingMoves(c, first)...)
+	case 1:
 		all = append(all,
 			move{chance, "the user sends the second message", send(second, chat.BusyQueue)},
 			move{chance, "the user sends the second message and interrupts", send(second, chat.BusyInterrupt)})
+		all = append(all, s.openingMoves(c, second)...)
 	}
 	switch {
 	case c.Status == chat.Pending, c.Status == chat.Running && !c.InterruptRequested():
@@ -58,6 +60,18 @@ func (s *state) usersMoves(c chat.Chat, rows chattest.Rows) (all []move) {
 				all = append(all, move{trouble, "the user cuts the history before the message " + m.ClientID, truncate(m)})
 			}
 		}
+	}
+	return all
+}
+
+// openingMoves are sends to a replica that takes chats. To a chat that is busy they are sends like any other.
+func (s *state) openingMoves(c chat.Chat, client string) (all []move) {
+	for i, p := range s.procs {
+		if c.Status != chat.Waiting || p.draining {
+			continue
+		}
+		what := fmt.Sprintf("the user sends the %s message to replica %d, which begins its turn", client, i)
+		all = append(all, move{chance, what, open(client, i, true)}, move{trouble, what + ", the reply is lost", open(client, i, false)})
 	}
 	return all
 }

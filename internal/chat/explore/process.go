@@ -71,17 +71,25 @@ func (s *state) claim(i int, replied bool) error {
 	if err != nil || !replied {
 		return refusal(err, chat.ErrNothingToDo, chat.ErrNotEntitled)
 	}
-	l := chat.Lease{Chat: subject, Number: c.Number, Worker: p.id, Epoch: c.Epoch, Turn: c.Turn, Step: c.Step}
-	if p.run.unknown != "" {
-		p.waiting = l
-		return nil
-	}
-	p.run = run{lease: l} // an older run has lost its lease and is dropped
+	p.takes(c)
 	return nil
 }
 
+// takes begins the run of a chat that was claimed.
+func (p *process) takes(c chat.Chat) {
+	l := chat.Lease{Chat: subject, Number: c.Number, Worker: p.id, Epoch: c.Epoch, Turn: c.Turn, Step: c.Step}
+	if p.run.unknown != "" {
+		p.waiting = l
+		return
+	}
+	p.run = run{lease: l} // an older run has lost its lease and is dropped
+}
+
+// budget is more than any history here.
+func budget() chat.Budget { return chat.Budget{Messages: 100, Bytes: 1 << 20} }
+
 func (s *state) claims(id chat.WorkerID, suspects bool) (chat.Chat, error) {
-	c, err := s.store().Claim(s.ctx, subject, id, suspects, chat.Budget{Messages: 100, Bytes: 1 << 20})
+	c, err := s.store().Claim(s.ctx, subject, id, suspects, budget())
 	return c.Chat, err
 }
 

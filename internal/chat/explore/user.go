@@ -23,6 +23,24 @@ func send(client string, busy chat.Busy) func(*state) error {
 	}
 }
 
+// open is Processor.Open: it accepts a message by way of a replica, which begins the turn if there is one to begin. Without the store's reply the
+// replica knows of no run, and nobody rings.
+func open(client string, i int, replied bool) func(*state) error {
+	return func(s *state) error {
+		p := &s.procs[i]
+		sent, _, err := s.store().OpenTurn(s.ctx, text(client, chat.BusyQueue), p.id, budget())
+		s.accepted = append(s.accepted[:len(s.accepted):len(s.accepted)], client)
+		switch {
+		case err != nil || !replied:
+		case sent.From == chat.Waiting && sent.Chat.Status == chat.Running:
+			p.takes(sent.Chat)
+		default:
+			s.ring(sent.Chat)
+		}
+		return err
+	}
+}
+
 func interrupt(s *state) error {
 	out, err := s.store().Interrupt(s.ctx, subject, 0, nil)
 	s.ring(out.Chat)
