@@ -81,7 +81,9 @@ export class ChatView {
     try {
       const { chat } = await api.get(id);
       transcript.know(chat);
-      if (this.transcript === transcript && chat.queued < this.queue.length) this.queue.splice(0, this.queue.length - chat.queued);
+      // What was read before the last send says nothing of the queue behind it.
+      const newest = this.transcript === transcript && chat.version === transcript.row.version;
+      if (newest && chat.queued < this.queue.length) this.queue.splice(0, this.queue.length - chat.queued);
     } catch (err) {
       if (this.transcript === transcript && err.status === 404 && !transcript.deleted) {
         if (transcript.row) transcript.end();
