@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -111,7 +112,30 @@ func (p *process) kill() {
 	<-p.done
 }
 
-func (p *process) pause()  { p.signal(syscall.SIGSTOP) }
+// pause freezes the process, and returns when none of its threads runs any more: on a busy machine that takes a while.
+func (p *process) pause() {
+	p.d.t.Helper()
+	p.signal(syscall.SIGSTOP)
+	p.d.await("the process is frozen", func() bool { return p.frozen() })
+}
+
+// frozen reads the states of all threads, or of the process where there is no /proc.
+func (p *process) frozen() bool {
+	p.d.t.Helper()
+	pid := strconv.Itoa(p.cmd.Process.Pid)
+	threads, err := filepath.Glob("/proc/" + pid + "/task/*/stat")
+	p.d.must(err)
+	if len(threads) == 0 {
+		state, err := exec.CommandContext(p.d.ctx, "ps", "-o", "state=", "-p", pid).Output()
+		p.d.must(err)
+		return strings.HasPrefix(strings.TrimSpace(string(state)), "T")
+	}
+	return !slices.ContainsFunc(threads, func(path string) bool {
+		stat, err := os.ReadFile(path)
+		return err == nil && !strings.HasPrefix(string(stat[bytes.LastIndexByte(stat, ')')+1:]), " T")
+	})
+}
+
 func (p *process) resume() { p.signal(syscall.SIGCONT) }
 func (p *process) drain()  { p.signal(syscall.SIGTERM) }
 

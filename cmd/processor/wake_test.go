@@ -174,6 +174,7 @@ func TestALongHealthyBacklogIsNotPublishedAgain(t *testing.T) {
 	for i := range chats {
 		d.post(a.service, chat.ID(fmt.Sprint("c", i)), "one", "")
 	}
+	d.await("every send has rung", func() bool { return d.published() >= published+chats }) // a ring asks for no ack
 	before := d.published()
 	swept = sweeps()
 	d.await("every dispatch was due and looked for, more than once", func() bool {
