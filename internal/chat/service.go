@@ -90,8 +90,8 @@ func (s *Service) Send(ctx context.Context, r SendRequest) (SendReply, error) {
 	if err != nil {
 		return SendReply{}, err
 	}
+	defer start() // whatever becomes of the telling, a claimed chat has to be run
 	s.tell(sent.Outcome, "sent")
-	start()
 	return SendReply{Chat: sent.Chat, Message: sent.Message, Queued: sent.Queued, Duplicate: sent.Duplicate}, nil
 }
 
