@@ -172,6 +172,23 @@ func (a *app) history(ctx context.Context, t turnArgs) ([]message, error) {
 	return pgx.CollectRows(rows, pgx.RowToStructByPos[message])
 }
 
+// committed is when the message of each turn was, by the record of its commit: nothing updates a message.
+func (a *app) committed(ctx context.Context) (map[turnArgs]time.Time, error) {
+	const query = `select chat, turn, pg_xact_commit_timestamp(xmin) from messages where role = 'user'`
+	rows, err := a.pool.Query(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	at := map[turnArgs]time.Time{}
+	var t turnArgs
+	var committed time.Time
+	_, err = pgx.ForEachRow(rows, []any{&t.Chat, &t.Turn, &committed}, func() error {
+		at[t] = committed
+		return nil
+	})
+	return at, err
+}
+
 // await is to be called before the message is sent.
 func (a *app) await(t turnArgs) <-chan struct{} {
 	answered := make(chan struct{})

@@ -96,7 +96,7 @@ func (a *app) dispatch(ctx context.Context, o options) (result, error) {
 		case err != nil:
 			failed = err
 		case i >= warm:
-			r.Sent = append(r.Sent, [4]int64{int64(o.first + i), intended.UnixNano(), created.UnixNano(), stored.UnixNano()})
+			r.Sent = append(r.Sent, [5]int64{int64(o.first + i), intended.UnixNano(), created.UnixNano(), 0, stored.UnixNano()})
 		}
 	})
 	if err != nil {
@@ -105,7 +105,15 @@ func (a *app) dispatch(ctx context.Context, o options) (result, error) {
 	if failed != nil {
 		return r, fmt.Errorf("send: %w", failed)
 	}
-	return r, a.drained(ctx)
+	if err := a.drained(ctx); err != nil {
+		return r, err
+	}
+	committed, err := a.committed(ctx)
+	for i, sent := range r.Sent {
+		n := int(sent[0]) - o.first
+		r.Sent[i][3] = committed[turnArgs{strconv.Itoa(n % chats), n/chats + 1}].UnixNano()
+	}
+	return r, err
 }
 
 // drained waits until no job is left: the last calls of the provider were made.

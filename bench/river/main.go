@@ -64,8 +64,9 @@ type result struct {
 	To   int64 `json:"to"`
 	// Turns are of throughput: when each ended, and how long it took.
 	Turns [][2]int64 `json:"turns,omitempty"`
-	// Sent are of dispatch: a message's number, when it was due, when its transaction began, and when it was stored.
-	Sent [][4]int64 `json:"sent,omitempty"`
+	// Sent are of dispatch: a message's number, when it was due, when its transaction began, when that was committed by the commit's record, and
+	// when the sender knew.
+	Sent [][5]int64 `json:"sent,omitempty"`
 }
 
 // heapRoom is as much as processor gives its garbage collector: counted as alive, never touched.

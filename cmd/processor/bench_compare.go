@@ -107,8 +107,8 @@ type comparison struct {
 
 // contender is one side.
 type contender struct {
-	dispatch, turn measure.Samples
-	p99, rate      []float64 // of each round
+	dispatch, start, turn measure.Samples
+	p99, rate             []float64 // of each round
 }
 
 // round measures both on new servers, in an order that changes.
@@ -140,7 +140,7 @@ func (t *comparison) round(ctx context.Context, std *Streams, command *kong.Cont
 
 func (t *comparison) measureOurs(ctx context.Context, r *rig) error {
 	c := t.flags
-	var dispatched measure.Samples
+	var dispatched, started measure.Samples
 	if !c.Instant {
 		var dispatch benchReport
 		err := (&BenchDispatchCmd{Rate: c.Rate, Duration: c.Duration, Warmup: c.Warmup, Tokens: c.Tokens, Replicas: 1}).bench(ctx, r, &dispatch)
@@ -148,7 +148,7 @@ func (t *comparison) measureOurs(ctx context.Context, r *rig) error {
 			return err
 		}
 		r.stopReplicas()
-		dispatched = dispatch.Latencies[0].samples
+		dispatched, started = dispatch.Latencies[0].samples, dispatch.Latencies[1].samples
 	}
 	var throughput benchReport
 	err := (&BenchThroughputCmd{Senders: c.Senders, Duration: c.Duration, Warmup: c.Warmup, Tokens: c.Tokens, Replicas: 1, Instant: c.Instant}).bench(ctx, r, &throughput)
@@ -156,12 +156,12 @@ func (t *comparison) measureOurs(ctx context.Context, r *rig) error {
 		return err
 	}
 	r.stopReplicas()
-	t.ours.add(dispatched, throughput.Latencies[0].samples, throughput.Figures[0].Value)
+	t.ours.add(dispatched, started, throughput.Latencies[0].samples, throughput.Figures[0].Value)
 	return nil
 }
 
-func (c *contender) add(dispatch, turn measure.Samples, rate float64) {
-	c.dispatch, c.turn = append(c.dispatch, dispatch...), append(c.turn, turn...)
+func (c *contender) add(dispatch, start, turn measure.Samples, rate float64) {
+	c.dispatch, c.start, c.turn = append(c.dispatch, dispatch...), append(c.start, start...), append(c.turn, turn...)
 	c.p99 = append(c.p99, millis(dispatch.Summary().P99))
 	c.rate = append(c.rate, rate)
 }
@@ -171,17 +171,16 @@ type riverResult struct {
 	About    string
 	From, To int64
 	Turns    [][2]int64 // when each ended, and how long it took
-	Sent     [][4]int64 // number, when it was due, when its transaction began, when it was stored
+	Sent     [][5]int64 // number, when it was due, when its transaction began, when that was committed, when the sender knew
 }
 
 func (t *comparison) measureRiver(ctx context.Context, r *rig) error {
-	var dispatch, turns measure.Samples
+	var dispatch, start, turns measure.Samples
 	if !t.flags.Instant {
-		dispatched, err := t.riverDispatch(ctx, r)
-		if err != nil {
+		var err error
+		if dispatch, start, err = t.riverDispatch(ctx, r); err != nil {
 			return err
 		}
-		dispatch = dispatched
 	}
 	ended, err := t.runRiver(ctx, r, "throughput", 0)
 	if err != nil {
@@ -191,28 +190,29 @@ func (t *comparison) measureRiver(ctx context.Context, r *rig) error {
 		turns = append(turns, time.Duration(turn[1]))
 	}
 	t.about = ended.About
-	t.theirs.add(dispatch, turns, float64(len(turns))/time.Duration(ended.To-ended.From).Seconds())
+	t.theirs.add(dispatch, start, turns, float64(len(turns))/time.Duration(ended.To-ended.From).Seconds())
 	return nil
 }
 
-func (t *comparison) riverDispatch(ctx context.Context, r *rig) (dispatch measure.Samples, err error) {
+func (t *comparison) riverDispatch(ctx context.Context, r *rig) (dispatch, start measure.Samples, err error) {
 	const first = most // numbers that our messages don't have
 	sent, err := t.runRiver(ctx, r, "dispatch", first)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := r.calls.update(ctx); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, s := range sent.Sent {
 		if calls := r.calls.of[s[0]]; len(calls) > 0 {
-			dispatch = append(dispatch, calls[0].Sub(time.Unix(0, s[2])))
+			dispatch = append(dispatch, calls[0].Sub(time.Unix(0, s[3])))
+			start = append(start, calls[0].Sub(time.Unix(0, s[2])))
 		}
 	}
 	if len(dispatch) != len(sent.Sent) {
-		return nil, fmt.Errorf("the model was called for %d of %d messages of River's", len(dispatch), len(sent.Sent))
+		return nil, nil, fmt.Errorf("the model was called for %d of %d messages of River's", len(dispatch), len(sent.Sent))
 	}
-	return dispatch, nil
+	return dispatch, start, nil
 }
 
 // runRiver runs the other program on a database of its own.
@@ -257,10 +257,11 @@ func (t *comparison) report() *benchReport {
 	}
 	b := &benchReport{Bench: "compare", Setup: t.setup, About: fmt.Sprintf(
 		"%s with %d senders, %d tokens, %d rounds of %s each; %s", what, c.Senders, c.Tokens, c.Rounds, c.Duration, t.about)}
-	const dispatch = "from the start of the transaction that stores the message to the request at the provider, in an open loop"
 	if !c.Instant {
-		b.latency("commit → model, processor", dispatch, t.ours.dispatch)
+		b.latency("commit → model, processor", aboutCommit+", in an open loop", t.ours.dispatch)
 		b.latency("commit → model, River", "the same", t.theirs.dispatch)
+		b.latency("start → model, processor", aboutStart, t.ours.start)
+		b.latency("start → model, River", "the same", t.theirs.start)
 	}
 	b.latency("turn, processor", "from the send to the committed answer at the sender, under as much load as the senders make", t.ours.turn)
 	b.latency("turn, River", "the same", t.theirs.turn)

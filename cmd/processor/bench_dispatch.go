@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+	"github.com/jackc/pgx/v5"
 
 	"processor/internal/chat"
 	"processor/internal/measure"
@@ -92,6 +93,7 @@ type dispatching struct {
 // sentTurn is one message on its way to the model.
 type sentTurn struct {
 	n                          int
+	message                    *int64 // its id, nil while it waits in a queue
 	intended, created, replied time.Time
 	queued                     bool
 }
@@ -109,7 +111,7 @@ func (d *dispatching) send(ctx context.Context, n int, intended time.Time) {
 		}
 		return
 	}
-	d.sent = append(d.sent, sentTurn{n, intended, reply.Message.CreatedAt, replied, reply.Queued})
+	d.sent = append(d.sent, sentTurn{n, reply.Message.ID, intended, reply.Message.CreatedAt, replied, reply.Queued})
 }
 
 // report waits for the last calls. A send that failed fails the run when all did, and is a figure otherwise.
@@ -131,37 +133,93 @@ func (d *dispatching) report(ctx context.Context, report *benchReport) error {
 	if err != nil && (ctx.Err() != nil || missing == len(d.sent)) {
 		return fmt.Errorf("the model was not called (replicas of a deployment must have OPENAI_BASE_URL=%s/v1): %w", calls.url, err)
 	}
-	var commit, whole, accepted measure.Samples
-	queued := 0
-	for _, s := range d.sent {
-		if s.n < d.first || len(calls.of[int64(s.n)]) == 0 {
-			continue
-		}
-		called := calls.of[int64(s.n)][0]
-		commit = append(commit, called.Sub(d.committed(s)))
-		whole = append(whole, called.Sub(s.intended))
-		accepted = append(accepted, s.replied.Sub(s.intended))
-		if s.queued {
-			queued++
-		}
+	if err := d.latencies(ctx, report); err != nil {
+		return err
 	}
-	about := "from the start of the transaction that stores the message, by PostgreSQL's clock, so that its commit is counted in, to the request at the provider"
-	if !d.rig.own {
-		about = "from the reply to the sender, which follows the commit, to the request at the provider"
-	}
-	report.latency("commit → model call", about, commit)
-	report.latency("send → model call", "from the time at which the schedule wanted the message sent, so that no stall is left out, to the request at the provider", whole)
-	report.latency("send → reply", "from the same time to the reply to the sender, when the message is durable", accepted)
-	report.figure("messages that waited in a queue", float64(queued), "")
 	report.figure("messages refused", float64(d.failed), "")
 	report.figure("messages without a model call", float64(missing), "")
 	return nil
 }
 
-// committed is by the database's clock where that is this machine's.
-func (d *dispatching) committed(s sentTurn) time.Time {
+// aboutCommit and aboutStart are the same of both sides that compare measures.
+const (
+	aboutCommit = "from the time in the message's commit record, which PostgreSQL takes before it writes the record and flushes it to disk, so that the flush is " +
+		"counted in, to the request at the provider"
+	aboutStart = "from the start of the transaction that stores the message, by PostgreSQL's clock, so that all of its statements are counted in too"
+)
+
+// latencies are of the messages that count, up to the first call for each.
+func (d *dispatching) latencies(ctx context.Context, report *benchReport) error {
+	var committed map[int64]time.Time
 	if d.rig.own {
-		return s.created
+		var err error
+		if committed, err = d.rig.committed(ctx); err != nil {
+			return err
+		}
 	}
-	return s.replied
+	var commit, start, whole, accepted measure.Samples
+	queued := 0
+	for _, s := range d.sent {
+		if s.n < d.first || len(d.rig.calls.of[int64(s.n)]) == 0 {
+			continue
+		}
+		if s.queued {
+			queued++
+		}
+		from, err := d.sentAt(s, committed)
+		if err != nil {
+			return err
+		}
+		called := d.rig.calls.of[int64(s.n)][0]
+		commit = append(commit, called.Sub(from))
+		start = append(start, called.Sub(s.created))
+		whole = append(whole, called.Sub(s.intended))
+		accepted = append(accepted, s.replied.Sub(s.intended))
+	}
+	if d.rig.own {
+		report.latency("commit → model call", aboutCommit+"; of one that waited in a queue from its transaction's start", commit)
+		report.latency("start → model call", aboutStart, start)
+	} else {
+		report.latency("commit → model call", "from the reply to the sender, which follows the commit, to the request at the provider, since a database elsewhere has another clock", commit)
+	}
+	report.latency("send → model call", "from the time at which the schedule wanted the message sent, so that no stall is left out, to the request at the provider", whole)
+	report.latency("send → reply", "from the same time to the reply to the sender, when the message is durable", accepted)
+	report.figure("messages that waited in a queue", float64(queued), "")
+	return nil
+}
+
+// sentAt is when the message was committed, by the database's clock where that is this machine's. A message that waited in a queue has another row since,
+// which another transaction wrote.
+func (d *dispatching) sentAt(s sentTurn, committed map[int64]time.Time) (time.Time, error) {
+	switch {
+	case !d.rig.own:
+		return s.replied, nil
+	case s.queued || s.message == nil:
+		return s.created, nil
+	}
+	at, found := committed[*s.message]
+	if !found {
+		return at, fmt.Errorf("message %d was accepted and is not there", *s.message)
+	}
+	return at, nil
+}
+
+// committed is when each user message was, by its id. Nothing updates a message, so its row is as the transaction that sent it left it.
+func (r *rig) committed(ctx context.Context) (map[int64]time.Time, error) {
+	const query = `select id, pg_xact_commit_timestamp(xmin) from processor.messages where role = 'user'`
+	rows, err := r.conn.Query(ctx, query)
+	if err != nil {
+		return nil, fmt.Errorf("ask PostgreSQL for the times of commits: %w", err)
+	}
+	at := map[int64]time.Time{}
+	var id int64
+	var t time.Time
+	_, err = pgx.ForEachRow(rows, []any{&id, &t}, func() error {
+		at[id] = t
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("ask PostgreSQL for the times of commits: %w", err)
+	}
+	return at, nil
 }

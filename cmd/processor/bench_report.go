@@ -86,8 +86,8 @@ func (r *rig) describe(ctx context.Context, s *benchSetup) error {
 	if r.own {
 		s.NATS, s.Folder = fmt.Sprintf("nats-server %s, file storage, GOGC %d", server.VERSION, natsGC), r.dir
 	}
-	const query = `select format('PostgreSQL %s, fsync %s, synchronous_commit %s',
-	current_setting('server_version'), current_setting('fsync'), current_setting('synchronous_commit'))`
+	const query = `select format('PostgreSQL %s, fsync %s, synchronous_commit %s, track_commit_timestamp %s',
+	current_setting('server_version'), current_setting('fsync'), current_setting('synchronous_commit'), current_setting('track_commit_timestamp'))`
 	if err := r.conn.QueryRow(ctx, query).Scan(&s.Postgres); err != nil {
 		return fmt.Errorf("ask PostgreSQL for its settings: %w", err)
 	}

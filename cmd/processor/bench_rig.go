@@ -118,7 +118,7 @@ func (r *rig) startServers(ctx context.Context) (natsURL string, err error) {
 	const connections = 500
 	r.postgres, err = local.StartPostgres(ctx, local.PostgresConfig{
 		Dir: filepath.Join(r.dir, "postgres"), Fsync: true, MaxConnections: connections, Logger: silent(),
-		Settings: map[string]string{"fsync": "on", "synchronous_commit": "on"},
+		Settings: map[string]string{"fsync": "on", "synchronous_commit": "on", "track_commit_timestamp": "on"},
 		Progress: func(step string) { r.std.note("%s…", step) },
 	})
 	if err != nil {

@@ -75,16 +75,20 @@ func benched(t *testing.T, args ...string) benchReport {
 // has checks a distribution for what every one of them is: not empty, in order, above zero and below what a test waits.
 func (b benchReport) has(t *testing.T, name string, n int) {
 	t.Helper()
-	for _, l := range b.Latencies {
-		if l.Name != name {
-			continue
-		}
-		if l.N < n || l.P50 <= 0 || l.P50 > l.P95 || l.P95 > l.P99 || l.P99 > l.Max || l.Max > millis(patience) {
-			t.Errorf("implausible, for %d samples or more: %+v", n, l)
-		}
-		return
+	if l := b.named(t, name); l.N < n || l.P50 <= 0 || l.P50 > l.P95 || l.P95 > l.P99 || l.P99 > l.Max || l.Max > millis(patience) {
+		t.Errorf("implausible, for %d samples or more: %+v", n, l)
 	}
-	t.Errorf("no latency %q in %+v", name, b.Latencies)
+}
+
+func (b benchReport) named(t *testing.T, name string) benchLatency {
+	t.Helper()
+	for _, l := range b.Latencies {
+		if l.Name == name {
+			return l
+		}
+	}
+	t.Fatalf("no latency %q in %+v", name, b.Latencies)
+	return benchLatency{}
 }
 
 func (b benchReport) value(t *testing.T, name string) float64 {
@@ -101,8 +105,11 @@ func (b benchReport) value(t *testing.T, name string) float64 {
 func TestBenchDispatchCountsEveryTurn(t *testing.T) {
 	t.Parallel()
 	r := benched(t, "dispatch", "--rate", "20", "--duration", "1s", "--warmup", "200ms", "--tokens", "2")
-	for _, name := range []string{"commit → model call", "send → model call", "send → reply"} {
+	for _, name := range []string{"commit → model call", "start → model call", "send → model call", "send → reply"} {
 		r.has(t, name, 20)
+	}
+	if commit, start := r.named(t, "commit → model call"), r.named(t, "start → model call"); commit.P50 >= start.P50 {
+		t.Errorf("committed at the start: %+v, %+v", commit, start)
 	}
 	if lost := r.value(t, "messages without a model call") + r.value(t, "messages refused"); lost != 0 {
 		t.Errorf("%v messages were lost", lost)
