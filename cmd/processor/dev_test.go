@@ -320,6 +320,7 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"ls", "--nats-url", "nats://127.0.0.1:1"}, 1, `^processor: .*check --nats-url.*\n$`},
 		{[]string{"migrate", "--database-url", "postgres://127.0.0.1:1/nothing"}, 1, `^processor: .*\n$`},
 		{[]string{"health", "--http", ":1"}, 1, `^processor: .*\n$`},
+		{[]string{"bench", "dispatch", "--database-url", "postgres://127.0.0.1:1/nothing"}, 2, `^processor: .*go together.* \(see processor bench dispatch --help\)\n$`},
 		{[]string{"health", "--http", "8080"}, 2, `^processor: .*host:port.*\n$`},
 	} {
 		t.Run(strings.Join(row.args, " "), func(t *testing.T) {

@@ -105,7 +105,7 @@ func hint(err error, command *kong.Context) error {
 		command = parse.Context
 	}
 	if command != nil && command.Selected() != nil {
-		line = "processor " + command.Selected().Name + " --help"
+		line = command.Selected().FullPath() + " --help" // no command has aliases, which it would list
 	}
 	return fmt.Errorf("%w (see %s)", err, line)
 }
