@@ -2,7 +2,6 @@ package llm
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,102 +14,170 @@ import (
 // errBadChunk is wrapped by what makes a chunk unreadable.
 var errBadChunk = errors.New("a chunk of the stream is not what is expected")
 
+// chunks reads the chunks of one answer.
+type chunks struct {
+	*answer
+	like  template
+	found spoken
+}
+
 // takeChunks reads the stream to its end, to [DONE], or to what ends it early. Only the fields that are used are looked for: the SDK's
 // own decoding of a chunk into its whole type costs five to ten times as much, for each token (BenchmarkStream).
 func (a *answer) takeChunks(ctx context.Context, stream *events) error {
+	c := chunks{answer: a}
 	for ctx.Err() == nil && stream.next() {
-		data := stream.data
-		if bytes.HasPrefix(data, []byte("[DONE]")) {
+		if bytes.HasPrefix(stream.data, []byte("[DONE]")) {
 			return nil
 		}
-		if !gjson.ValidBytes(data) {
-			return fmt.Errorf("%w: it is not JSON", errBadChunk)
-		}
-		if err := a.takeChunk(gjson.ParseBytes(data)); err != nil {
+		if err := c.take(stream.data); err != nil {
 			return err
 		}
 	}
 	return stream.err()
 }
 
-func (a *answer) takeChunk(chunk gjson.Result) (err error) {
+func (c *chunks) take(data []byte) error {
+	text, ok := c.like.fit(data)
+	if !ok {
+		return c.parse(string(data))
+	}
+	c.events++
+	c.say(c.like.kind, text)
+	return nil
+}
+
+func (c *chunks) parse(chunk string) error {
+	if !gjson.Valid(chunk) {
+		return fmt.Errorf("%w: it is not JSON", errBadChunk)
+	}
+	c.found = spoken{}
+	if err := c.takeChunk(gjson.Parse(chunk)); err != nil {
+		return err
+	}
+	c.like.learn(chunk, &c.found)
+	return nil
+}
+
+func (c *chunks) takeChunk(chunk gjson.Result) (err error) {
 	if failed := chunk.Get("error"); failed.Exists() && failed.Type != gjson.Null {
 		return newFailure(0, nil, []byte(chunk.Raw))
 	}
 	if !chunk.IsObject() {
 		return fmt.Errorf("%w: it is not an object", errBadChunk)
 	}
-	a.events++
+	c.events++
 	chunk.ForEach(func(key, value gjson.Result) bool {
 		switch key.Str {
 		case "usage":
 			if value.IsObject() {
-				a.usage = chat.Usage{InputTokens: value.Get("prompt_tokens").Int(), OutputTokens: value.Get("completion_tokens").Int()}
+				c.usage = chat.Usage{InputTokens: value.Get("prompt_tokens").Int(), OutputTokens: value.Get("completion_tokens").Int()}
+				c.found.more = true
 			}
 		case "choices":
 			value.ForEach(func(_, choice gjson.Result) bool {
-				if choice.Get("index").Int() == 0 {
-					err = a.takeChoice(choice)
-				}
+				err = c.takeChoice(choice)
 				return err == nil
 			})
+		default:
+			if value.Type == gjson.String {
+				c.found.padding = value
+			}
 		}
 		return err == nil
 	})
 	return err
 }
 
-func (a *answer) takeChoice(choice gjson.Result) error {
-	if err := a.takeOpenAIDelta(choice.Get("delta")); err != nil {
+// takeChoice counts the first of what comes twice.
+func (c *chunks) takeChoice(choice gjson.Result) error {
+	var index, delta, finish gjson.Result
+	choice.ForEach(func(key, value gjson.Result) bool {
+		switch key.Str {
+		case "index":
+			index = first(index, value)
+		case "delta":
+			delta = first(delta, value)
+		case "finish_reason":
+			finish = first(finish, value)
+		}
+		return true
+	})
+	if index.Int() != 0 {
+		return nil
+	}
+	if err := c.takeDelta(delta); err != nil {
 		return err
 	}
-	switch choice.Get("finish_reason").Str {
+	switch finish.Str {
 	case "":
+		return nil
 	case "length", "max_tokens":
-		a.finish = chat.Length
+		c.finish = chat.Length
 	default:
-		a.finish = chat.Stop
+		c.finish = chat.Stop
 	}
+	c.found.more = true
 	return nil
 }
 
-// takeOpenAIDelta reads reasoning from the fields that compatible servers invented for it: reasoning_content of DeepSeek, vLLM and
+func first(a, b gjson.Result) gjson.Result {
+	if a.Exists() {
+		return a
+	}
+	return b
+}
+
+// takeDelta reads reasoning from the fields that compatible servers invented for it: reasoning_content of DeepSeek, vLLM and
 // llama.cpp, reasoning of OpenRouter and Ollama. Who sends both sends the same twice.
-func (a *answer) takeOpenAIDelta(delta gjson.Result) (err error) {
-	var content, refusal, reasoning, reasoningContent string
+func (c *chunks) takeDelta(delta gjson.Result) (err error) {
+	var content, refusal, reasoning, reasoningContent gjson.Result
 	delta.ForEach(func(key, value gjson.Result) bool {
 		switch key.Str {
 		case "content":
-			content = value.Str
+			content = value
 		case "refusal":
-			refusal = value.Str
+			refusal = value
 		case "reasoning":
-			reasoning = value.Str
+			reasoning = value
 		case "reasoning_content":
-			reasoningContent = value.Str
+			reasoningContent = value
 		case "tool_calls":
 			value.ForEach(func(_, piece gjson.Result) bool {
-				err = a.takeCall(piece)
+				err = c.takeCall(piece)
 				return err == nil
 			})
 		}
 		return err == nil
 	})
-	a.say(chat.ReasoningDelta, cmp.Or(reasoningContent, reasoning))
-	a.say(chat.TextDelta, content)
-	a.say(chat.TextDelta, refusal)
+	if reasoningContent.Str != "" {
+		reasoning = reasoningContent
+	}
+	c.speak(chat.ReasoningDelta, reasoning)
+	c.speak(chat.TextDelta, content)
+	c.speak(chat.TextDelta, refusal)
 	return err
 }
 
-func (a *answer) takeCall(piece gjson.Result) error {
-	call, err := a.call(piece.Get("index").Int(), piece.Get("id").Str)
+// speak hands on a text, which is nothing when the value is none.
+func (c *chunks) speak(kind chat.DeltaKind, value gjson.Result) {
+	if value.Str == "" {
+		return
+	}
+	c.found.kind, c.found.text = kind, value
+	c.found.texts++
+	c.say(kind, value.Str)
+}
+
+func (c *chunks) takeCall(piece gjson.Result) error {
+	c.found.more = true
+	call, err := c.call(piece.Get("index").Int(), piece.Get("id").Str)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errBadChunk, err)
 	}
 	if call.name == "" {
 		call.name = piece.Get("function.name").Str
 	}
-	if err := a.write(call, piece.Get("function.arguments").Str); err != nil {
+	if err := c.write(call, piece.Get("function.arguments").Str); err != nil {
 		return fmt.Errorf("%w: %w", errBadChunk, err)
 	}
 	return nil
