@@ -100,7 +100,11 @@ func (r *rig) measure(ctx context.Context, name string, run benchmark) (*benchRe
 	if err := r.yardstick(ctx, report); err != nil {
 		return nil, err
 	}
-	return report, run(ctx, r, report)
+	if err := run(ctx, r, report); err != nil {
+		return nil, err
+	}
+	report.Setup.Procs = r.cores.String() // which the number of replicas decides
+	return report, nil
 }
 
 // errStopped replaces what broke because a signal ended the benchmark.

@@ -135,6 +135,9 @@ func (t *comparison) round(ctx context.Context, std *Streams, command *kong.Cont
 			return err
 		}
 	}
+	if r.cores != nil {
+		t.setup.Procs = fmt.Sprintf("%s, %d of River's process", r.cores, r.cores.all) // which sends and works, and is slower with fewer
+	}
 	return nil
 }
 

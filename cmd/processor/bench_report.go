@@ -55,6 +55,7 @@ type benchSetup struct {
 	NATS     string    `json:"nats"`
 	Folder   string    `json:"folder,omitempty"`
 	Pool     int       `json:"database_pool"`
+	Procs    string    `json:"gomaxprocs,omitempty"`
 	Timing   string    `json:"timing"`
 }
 
@@ -164,7 +165,11 @@ func (b *benchReport) table(w io.Writer) {
 		fmt.Fprintf(w, "  %-44s %9s %s\n", f.Name, number(f.Value), f.Unit)
 	}
 	s := b.Setup
-	fmt.Fprintf(w, "\n  %s; %s, %d cores, load %s; %s, pool %d; %s; %s\n", s.Version, s.System, s.Cores, s.Load, s.Postgres, s.Pool, s.NATS, s.Timing)
+	procs := ""
+	if s.Procs != "" {
+		procs = s.Procs + "; "
+	}
+	fmt.Fprintf(w, "\n  %s; %s, %d cores, load %s; %s%s, pool %d; %s; %s\n", s.Version, s.System, s.Cores, s.Load, procs, s.Postgres, s.Pool, s.NATS, s.Timing)
 }
 
 // number has about three digits.

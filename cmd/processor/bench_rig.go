@@ -42,6 +42,7 @@ type rig struct {
 	own      bool     // the servers are the rig's
 	theirs   bool     // so are no replicas
 	name     string   // begins the ids of its chats
+	cores    *shares  // nil leaves them to each process
 	living   context.Context
 	kill     context.CancelFunc
 	children []*benchChild
@@ -64,6 +65,7 @@ func newRig(ctx context.Context, std *Streams, f BenchFlags, command *kong.Conte
 		return nil, fmt.Errorf("find this program: %w", err)
 	}
 	r := &rig{std: std, flags: f, self: self, own: f.NATSURL == "", database: f.DatabaseURL, name: "bench-" + strings.ToLower(rand.Text()[:8])}
+	r.cores = shareCores(r.own)
 	r.living, r.kill = context.WithCancel(context.WithoutCancel(ctx))
 	if r.dir, err = os.MkdirTemp(benchFolder(f.Dir), "processor-bench-"); err != nil {
 		return nil, fmt.Errorf("make a folder for the servers (--dir): %w", err)
@@ -96,7 +98,7 @@ func (r *rig) start(ctx context.Context, command *kong.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := r.spawn(ctx, "provider", provider, os.Environ(), "bench", "provider", "--listen", provider); err != nil {
+	if _, err := r.spawn(ctx, "provider", provider, r.cores.server(os.Environ()), "bench", "provider", "--listen", provider); err != nil {
 		return err
 	}
 	r.calls = &benchCalls{url: "http://" + provider, of: map[int64][]time.Time{}}
@@ -132,7 +134,7 @@ func (r *rig) startServers(ctx context.Context) (natsURL string, err error) {
 	if err != nil {
 		return "", err
 	}
-	_, err = r.spawn(ctx, "nats", "", os.Environ(), "bench", "nats", "--listen", address, "--store", filepath.Join(r.dir, "nats"))
+	_, err = r.spawn(ctx, "nats", "", r.cores.server(os.Environ()), "bench", "nats", "--listen", address, "--store", filepath.Join(r.dir, "nats"))
 	return "nats://" + address, err
 }
 
@@ -167,7 +169,7 @@ func (r *rig) replica(ctx context.Context, slots int) (*benchChild, error) {
 		args = append(args, "--cpu-profile", r.flags.Profile)
 	}
 	args = append(args, "--name", name, "--http", address, "--leash", "--slots", strconv.Itoa(slots))
-	c, err := r.spawn(ctx, name, address, r.environ, args...)
+	c, err := r.spawn(ctx, name, address, r.cores.replica(r.environ), args...)
 	if err != nil {
 		return nil, err
 	}
@@ -198,6 +200,7 @@ func (r *rig) startReplicas(ctx context.Context, n, slots int) error {
 		return nil
 	}
 	r.std.note("starting %d replicas…", n)
+	r.cores.among(n)
 	for range n {
 		if _, err := r.replica(ctx, slots); err != nil {
 			return err
@@ -227,6 +230,7 @@ func (r *rig) close(ctx context.Context) error {
 		errs = append(errs, r.remove(ctx))
 	}
 	r.stopReplicas()
+	r.cores.giveBack()
 	r.kill()
 	for _, c := range r.children {
 		<-c.done
