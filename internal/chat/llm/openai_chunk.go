@@ -142,8 +142,11 @@ func (c *chunks) takeDelta(delta gjson.Result) (err error) {
 		case "reasoning_content":
 			reasoningContent = value
 		case "tool_calls":
+			// Some servers say null in every chunk: what is no object is no call.
 			value.ForEach(func(_, piece gjson.Result) bool {
-				err = c.takeCall(piece)
+				if piece.IsObject() {
+					err = c.takeCall(piece)
+				}
 				return err == nil
 			})
 		}

@@ -132,6 +132,23 @@ func TestToolCallsOfSloppyServersAreToldApart(t *testing.T) {
 	equal(t, "calls", []string{`x one {"a":1}`, `y two {}`, "call_2_3_2 n\uFFFD {}"}, got)
 }
 
+func TestWhatIsNoObjectIsNoToolCall(t *testing.T) {
+	t.Parallel()
+	b := setup(t, llmtest.OpenAI)
+	b.says(
+		llmtest.Raw(`data: {"choices":[{"delta":{"content":"a","tool_calls":null}}]}`+"\n\n"),
+		llmtest.Raw(`data: {"choices":[{"delta":{"content":"b","tool_calls":null}}]}`+"\n\n"),
+		llmtest.Raw(`data: {"choices":[{"delta":{"tool_calls":[null,"x"]}}]}`+"\n\n"),
+		llmtest.Finish("stop"),
+	)
+	answer, h, err := b.stream(t, ask("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "text", "ab", h.text(chat.TextDelta))
+	equal(t, "calls", 0, len(answer.Calls))
+}
+
 func TestTextIsCleanWhateverWasSent(t *testing.T) {
 	t.Parallel()
 	bothWires(t, func(t *testing.T, b bundle) {
