@@ -97,7 +97,7 @@ func New(cfg Config, log *slog.Logger) *Models {
 		m.fallback = "anthropic/" + DefaultAnthropicModel
 	}
 	if cfg.OpenAIKey != "" || cfg.OpenAIBaseURL != "" {
-		m.openAI = newOpenAI(cfg, m.client)
+		m.openAI = newOpenAI(cfg, m.client.Transport)
 		m.fallback = "openai/" + DefaultOpenAIModel
 	}
 	return m

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -16,9 +18,9 @@ import (
 // openAI speaks chat completions, which is what compatible servers speak too; the newer Responses API is OpenAI's alone.
 type openAI struct {
 	provider
-	client *http.Client
-	url    string
-	key    string
+	wire http.RoundTripper
+	// form is the request of all calls, without what differs.
+	form *http.Request
 
 	// What the server was found not to understand. Both only ever become true, and save every later call a refusal.
 	noStreamOptions     atomic.Bool
@@ -27,17 +29,34 @@ type openAI struct {
 
 var _ chat.Model = (*openAI)(nil)
 
-func newOpenAI(cfg Config, client *http.Client) *openAI {
+// newOpenAI takes the transport and not the client: redirects are not followed anyway, and there is nothing else that the client would do but
+// copy the headers of each call in case that there is one.
+func newOpenAI(cfg Config, wire http.RoundTripper) *openAI {
 	base := cfg.OpenAIBaseURL
 	if base == "" {
 		base = OpenAIURL
 	}
-	o := &openAI{
-		provider: newProvider("openai", "OPENAI", cfg.OpenAIKey, base),
-		client:   client, url: strings.TrimRight(base, "/") + "/chat/completions", key: cfg.OpenAIKey,
-	}
+	o := &openAI{provider: newProvider("openai", "OPENAI", cfg.OpenAIKey, base), wire: wire, form: openAIForm(base, cfg.OpenAIKey)}
 	o.maxCompletionTokens.Store(ownedByOpenAI(base))
 	return o
+}
+
+// openAIForm takes a name and a password from the URL where there is no key.
+func openAIForm(base, key string) *http.Request {
+	r, err := http.NewRequestWithContext(context.Background(), http.MethodPost, strings.TrimRight(base, "/")+"/chat/completions", nil)
+	if err != nil {
+		// Config.Validate would have refused it. As it is, every call fails.
+		return &http.Request{URL: &url.URL{}, Header: http.Header{}}
+	}
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Accept", "text/event-stream")
+	if user := r.URL.User; key != "" {
+		r.Header.Set("Authorization", "Bearer "+key)
+	} else if user != nil {
+		password, _ := user.Password()
+		r.SetBasicAuth(user.Username(), password)
+	}
+	return r
 }
 
 // ownedByOpenAI decides between max_tokens and max_completion_tokens. OpenAI's newer models refuse the first, all
@@ -89,17 +108,15 @@ func (o *openAI) post(ctx context.Context, req chat.Request, body openAIRequest)
 	if err != nil {
 		return nil, fmt.Errorf("encode the request: %w", err)
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, o.url, bytes.NewReader(raw))
-	if err != nil {
-		return nil, err
-	}
-	r.Header.Set("Content-Type", "application/json")
-	r.Header.Set("Accept", "text/event-stream")
-	r.Header.Set(chat.CallHeader, req.Call.String())
-	if o.key != "" {
-		r.Header.Set("Authorization", "Bearer "+o.key)
-	}
-	return exchange(r, o.client.Do)
+	r := o.form.WithContext(ctx)
+	r.Header = make(http.Header, len(o.form.Header)+1)
+	maps.Copy(r.Header, o.form.Header)
+	r.Header[chat.CallHeader] = []string{req.Call.String()}
+	r.ContentLength = int64(len(raw))
+	// A connection that the server closed while it was idle may be found out by the first write only; net/http then takes another, and the body again.
+	r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(raw)), nil }
+	r.Body, _ = r.GetBody()
+	return exchange(r, o.wire.RoundTrip)
 }
 
 // call makes the request and reads the stream (openai_chunk.go).
