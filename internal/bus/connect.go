@@ -114,7 +114,7 @@ func Connect(ctx context.Context, config Config) (*Bus, error) {
 	}
 	config = config.withDefaults()
 	b := &Bus{config: config, logger: config.Logger, closed: make(chan struct{}), link: newLink()}
-	b.buffers.New = func() any { return newBuffer() }
+	b.buffers.New = func() any { return &buffer{} }
 	nc, err := nats.Connect(config.URL, b.options()...)
 	if err != nil {
 		return nil, b.failed("connect to NATS", err)

@@ -76,18 +76,6 @@ func (c Chat) InterruptRequested() bool { return c.InterruptTurn != 0 && c.Inter
 // Begun reports whether the chat was owned before. Begun chats are dispatched ahead of new ones.
 func (c Chat) Begun() bool { return c.Recoveries > 0 || c.Step > 0 || c.Attempts > 0 || c.Void > 0 }
 
-// MarshalJSON adds interrupt_requested, which is derived.
-func (c Chat) MarshalJSON() ([]byte, error) {
-	type row Chat
-	if len(c.Metadata) == 0 {
-		c.Metadata = json.RawMessage("{}")
-	}
-	return Marshal(struct {
-		row
-		InterruptRequested bool `json:"interrupt_requested"`
-	}{row(c), c.InterruptRequested()})
-}
-
 // TurnError is the cause that parked a chat, or that made a model call start again.
 type TurnError struct {
 	Code     string    `json:"code"`

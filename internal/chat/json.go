@@ -7,18 +7,27 @@ import (
 	"fmt"
 	"io"
 	"unicode/utf8"
+
+	"processor/internal/jsonout"
 )
 
 // Marshal is json.Marshal without the escaping of < > & for HTML, which would make a text of 256 KiB grow sixfold and no longer
 // fit a NATS message.
-func Marshal(v any) ([]byte, error) {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
+func Marshal(v any) ([]byte, error) { return AppendJSON(make([]byte, 0, 512), v) }
+
+// AppendJSON appends what Marshal makes of v. What is encoded often is written without reflection; the bytes are those of encoding/json.
+func AppendJSON(b []byte, v any) ([]byte, error) {
+	w := jsonout.To(b)
+	if write(&w, v) {
+		return w.Bytes()
+	}
+	to := bytes.NewBuffer(b)
+	enc := json.NewEncoder(to)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(v); err != nil {
 		return nil, err
 	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+	return bytes.TrimSuffix(to.Bytes(), []byte("\n")), nil
 }
 
 // jsonSize is how many bytes Marshal writes for text, at most. Newlines and quotes take two, other control characters six: an
