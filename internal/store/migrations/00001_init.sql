@@ -142,8 +142,12 @@ create unique index messages_client_id on processor.messages (chat, client_id) w
 
 -- +goose StatementBegin
 create function processor.forget_messages() returns trigger language plpgsql as $$
+declare
+  chat_number bigint;
 begin
-  delete from processor.messages m using gone g where m.chat = g.number;
+  for chat_number in select g.number from gone g loop
+    delete from processor.messages m where m.chat = chat_number; -- a join would be planned by how long the other chats are
+  end loop;
   return null;
 end $$;
 -- +goose StatementEnd
