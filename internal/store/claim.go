@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"fmt"
-	"math"
 
 	"github.com/jackc/pgx/v5"
 
@@ -11,8 +10,8 @@ import (
 )
 
 // claims are the calls of a claim as rows called k.
-const claims = `unnest(@chats::text[], @workers::text[], @suspects::bool[], @counts::int[], @bytes::bigint[])
-    with ordinality k (chat, worker, suspects, count, bytes, place)`
+const claims = `unnest(@chats::text[], @workers::text[], @suspects::bool[], @counts::int[], @bytes::bigint[], @known::bigint[], @known_at::timestamptz[])
+    with ordinality k (chat, worker, suspects, count, bytes, known, known_at, place)`
 
 // claimSQL takes the chats that may be taken. It locks by updating: all that decides is in their own rows, but for the worker's, which nobody
 // locks.
@@ -28,16 +27,20 @@ select exists (select from processor.workers w where w.id = @worker and w.lost_a
 from processor.chats c where c.id = @chat and ` + visible
 
 // historySQL reads the newest messages within the budget, and the open turn in any case. The window sums sizes as they are stored, so what is
-// over the budget is never read. It finds nothing of a chat that was not claimed in this transaction. The chat is found by its id and nothing else
+// over the budget is never read, nor is what comes before the message that the caller knows, if that is still there; of the known one come only
+// the columns that are short. It finds nothing of a chat that was not claimed in this transaction. The chat is found by its id and nothing else
 // (offset keeps the join that way round): a condition on its status would let the server read all that run.
 const historySQL = `
-select k.place, ` + messageColumns + `
+select k.place, m.size, m.known, m.id, m.turn, m.step, m.epoch, m.role, case when not m.known then m.parts end, case when not m.known then m.chunks end,
+  m.model, case when not m.known then m.params end, m.usage, m.finish, m.error, m.client_id, m.created_at
 from ` + claims + ` cross join lateral (
-  select c.number, c.turn, c.step from processor.chats c where c.id = k.chat and c.worker_id = k.worker and c.claimed_at = now() offset 0
+  select c.number, c.turn, c.step, coalesce((
+    select n.id from processor.messages n where n.chat = c.number and n.id = k.known and n.created_at = k.known_at), 0) as since
+  from processor.chats c where c.id = k.chat and c.worker_id = k.worker and c.claimed_at = now() offset 0
 ) c cross join lateral (
-  select h.*, row_number() over newest as nth, sum(h.size) over newest as total
+  select h.*, h.id = c.since as known, row_number() over newest as nth, sum(h.size) over newest as total
   from (
-    select ` + messageColumns + `, m.size from processor.messages m where m.chat = c.number order by m.id desc
+    select ` + messageColumns + `, m.size from processor.messages m where m.chat = c.number and m.id >= c.since order by m.id desc
     -- a step has at most two messages, the turn's first and last come on top
     limit greatest(k.count, 2 * c.step + 4)
   ) h window newest as (order by h.id desc)
@@ -54,7 +57,7 @@ type claimCall struct {
 
 	claimed bool
 	row     chat.Chat
-	history []chat.Message
+	history historyRead
 }
 
 func (c *claimCall) chat() chat.ID { return c.id }
@@ -67,7 +70,7 @@ func (s *Store) Claim(ctx context.Context, id chat.ID, worker chat.WorkerID, sus
 			return chat.Claimed{}, err
 		}
 		if c.claimed {
-			return chat.Claimed{Chat: c.row, History: c.history}, nil
+			return chat.Claimed{Chat: c.row, History: s.recent.keep(c.history.of(c.row))}, nil
 		}
 		why, err := s.unclaimed(ctx, c)
 		if err != nil {
@@ -83,37 +86,22 @@ func (s *Store) Claim(ctx context.Context, id chat.ID, worker chat.WorkerID, sus
 // claimAll claims different chats in one transaction.
 func (s *Store) claimAll(ctx context.Context, calls []*claimCall) error {
 	n := len(calls)
-	chats, workers, suspects, counts, bytes := make([]string, n), make([]string, n), make([]bool, n), make([]int32, n), make([]int64, n)
+	chats, workers, suspects, histories := make([]string, n), make([]string, n), make([]bool, n), make([]*historyRead, n)
 	for i, c := range calls {
-		chats[i], workers[i], suspects[i] = string(c.id), string(c.worker), c.suspects
-		counts[i], bytes[i] = int32(min(c.budget.Messages, math.MaxInt32)), int64(c.budget.Bytes)
+		chats[i], workers[i], suspects[i], histories[i] = string(c.id), string(c.worker), c.suspects, &c.history
+		c.history = historyRead{chat: c.id, past: s.recent.of(c.id, c.budget), budget: c.budget}
 	}
-	a := args{
-		"chats": chats, "workers": workers, "suspects": suspects, "counts": counts, "bytes": bytes,
-		"from": from(chat.Claim), "suspect_from": chat.SuspectFrom,
-	}
+	a := args{"chats": chats, "workers": workers, "suspects": suspects, "from": from(chat.Claim), "suspect_from": chat.SuspectFrom}
+	a.histories(histories)
 	return s.do(ctx, "claim a chat", func(b *batch) {
 		b.query(claimSQL, a, func(rows pgx.Rows) error { return readClaims(rows, calls) })
-		b.query(historySQL, a, func(rows pgx.Rows) error {
-			return readHistory(rows, func(place int) (chat.ID, *[]chat.Message) { return calls[place-1].id, &calls[place-1].history })
-		})
-	})
-}
-
-// readHistory takes rows of historySQL; to says whose they are.
-func readHistory(rows pgx.Rows, to func(place int) (chat.ID, *[]chat.Message)) error {
-	var place int
-	return readMessages(rows, []any{&place}, func(r *messageRow) error {
-		id, history := to(place)
-		m, err := r.read(id)
-		*history = append(*history, m)
-		return err
+		b.query(historySQL, a, func(rows pgx.Rows) error { return readHistories(rows, histories) })
 	})
 }
 
 func readClaims(rows pgx.Rows, calls []*claimCall) error {
 	for _, c := range calls {
-		c.claimed, c.history = false, nil
+		c.claimed = false
 	}
 	for rows.Next() {
 		var place int

@@ -21,7 +21,7 @@ func (s *Store) Begin(ctx context.Context) (*Store, pgx.Tx, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	within := &Store{config: s.config, beats: s.beats, sweeps: s.sweeps, statements: s.statements}
+	within := &Store{config: s.config, beats: s.beats, sweeps: s.sweeps, statements: s.statements, recent: s.recent}
 	within.workOn(tx)
 	return within, tx, nil
 }
@@ -101,3 +101,20 @@ func SessionSettings() map[string]string {
 
 // SetFlights says how many flights there are.
 func (g *Group) SetFlights(n int) { g.flights = n }
+
+// Recent is what a store remembers of histories.
+type Recent struct{ *recent }
+
+// NewRecent makes one that remembers nothing yet.
+func NewRecent(limit int) *Recent { return &Recent{newRecent(limit)} }
+
+// Keep remembers messages without content; each counts size.
+func (r *Recent) Keep(id chat.ID, messages []int32, size int) {
+	for i := range messages {
+		messages[i] = int32(size)
+	}
+	r.keep(past{chat: id, messages: make([]chat.Message, len(messages)), sizes: messages})
+}
+
+// Size is how much is kept, of how many chats.
+func (r *Recent) Size() (bytes, chats int) { return r.bytes, r.order.Len() }

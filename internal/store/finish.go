@@ -68,6 +68,7 @@ type finishCall struct {
 	lease    chat.Lease
 	messages []chat.Message
 
+	size  int32
 	rests bool
 	id    int64
 	row   chat.Chat
@@ -80,7 +81,11 @@ func (s *Store) Finish(ctx context.Context, l chat.Lease, messages []chat.Messag
 	if len(messages) == 1 {
 		c := &finishCall{lease: l, messages: messages}
 		if err := s.finishes.do(ctx, c); err != nil || c.rests {
-			return c.outcome(), err
+			out := c.outcome()
+			if c.rests {
+				s.recent.add(l, out.Messages[0], c.size)
+			}
+			return out, err
 		}
 	}
 	a := guarded(chat.End, l)
@@ -108,7 +113,9 @@ func (s *Store) restAll(ctx context.Context, calls []*finishCall) error {
 		held[i], messages[i] = c.lease, c.messages
 	}
 	a := guarded(chat.End, held...)
-	a.messages(messages...)
+	for i, size := range a.messages(messages...) {
+		calls[i].size = size
+	}
 	return s.do(ctx, "finish a turn", func(b *batch) {
 		b.query(restSQL, a, func(rows pgx.Rows) error {
 			for _, c := range calls {
@@ -133,8 +140,8 @@ func (c *finishCall) outcome() chat.Outcome {
 	if !c.rests {
 		return chat.Outcome{}
 	}
-	m := c.messages[0]
-	m.ID, m.Chat, m.Turn, m.Step, m.Epoch, m.CreatedAt = &c.id, c.row.ID, c.row.Turn, c.row.Step, c.row.Epoch, c.row.UpdatedAt
+	m, id := c.messages[0], c.id
+	m.ID, m.Chat, m.Turn, m.Step, m.Epoch, m.CreatedAt = &id, c.row.ID, c.row.Turn, c.row.Step, c.row.Epoch, c.row.UpdatedAt
 	m.Parts = notNil(m.Parts)
 	return chat.Outcome{Changed: true, Chat: c.row, From: chat.Running, Messages: []chat.Message{m}}
 }

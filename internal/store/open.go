@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"math"
 
 	"github.com/jackc/pgx/v5"
 
@@ -41,7 +40,7 @@ type openCall struct {
 	opened  bool
 	id      int64
 	row     chat.Chat
-	history []chat.Message
+	history historyRead
 }
 
 func (c *openCall) chat() chat.ID { return c.message.Chat }
@@ -52,8 +51,10 @@ func (s *Store) OpenTurn(ctx context.Context, m chat.NewMessage, worker chat.Wor
 	switch err := s.opens.do(ctx, c); {
 	case err != nil && meaning(err) != taken:
 		return chat.Sent{}, nil, err
+	case c.opened && c.row.Status == chat.Running:
+		return c.sent(), s.recent.keep(c.history.of(c.row)), nil
 	case c.opened:
-		return c.sent(), c.history, nil
+		return c.sent(), nil, nil
 	}
 	other := &sendCall{message: m, tenant: c.tenant}
 	if err := s.sends.do(ctx, other); err != nil {
@@ -68,7 +69,7 @@ func (s *Store) openAll(ctx context.Context, calls []*openCall) error {
 	n, owned := len(calls), false
 	chats, tenants, workers, clients, models := make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n)
 	parts, params, sizes, afters := make([][]byte, n), make([][]byte, n), make([]int32, n), make([]int32, n)
-	counts, bytes := make([]int32, n), make([]int64, n)
+	histories := make([]*historyRead, n)
 	for i, c := range calls {
 		m := c.message
 		chats[i], tenants[i], workers[i], clients[i], models[i] = string(m.Chat), c.tenant, string(c.worker), m.ClientID, m.Model
@@ -77,28 +78,26 @@ func (s *Store) openAll(ctx context.Context, calls []*openCall) error {
 		if m.After != nil {
 			afters[i] = int32(*m.After)
 		}
-		counts[i], bytes[i] = int32(min(c.budget.Messages, math.MaxInt32)), int64(c.budget.Bytes)
+		histories[i] = &c.history
+		c.history = historyRead{chat: m.Chat, past: s.recent.of(m.Chat, c.budget), budget: c.budget}
 		owned = owned || c.worker != ""
 	}
 	a := args{
 		"chats": chats, "tenants": tenants, "afters": afters, "workers": workers, "client_ids": clients, "models": models, "parts": parts, "params": params, "sizes": sizes,
-		"counts": counts, "bytes": bytes, "redispatch": s.config.Timing.RedispatchAfter,
+		"redispatch": s.config.Timing.RedispatchAfter,
 	}
+	a.histories(histories)
 	return s.do(ctx, "accept a message", func(b *batch) {
 		b.query(openSQL, a, func(rows pgx.Rows) error { return readOpened(rows, calls) })
 		if owned {
-			b.query(historySQL, a, func(rows pgx.Rows) error {
-				return readHistory(rows, func(place int) (chat.ID, *[]chat.Message) {
-					return calls[place-1].message.Chat, &calls[place-1].history
-				})
-			})
+			b.query(historySQL, a, func(rows pgx.Rows) error { return readHistories(rows, histories) })
 		}
 	})
 }
 
 func readOpened(rows pgx.Rows, calls []*openCall) error {
 	for _, c := range calls {
-		c.opened, c.history = false, nil
+		c.opened = false
 	}
 	for rows.Next() {
 		var place int

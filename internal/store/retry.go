@@ -59,5 +59,6 @@ func (s *Store) Delete(ctx context.Context, id chat.ID) (chat.Chat, error) {
 	case !gone.found:
 		return chat.Chat{}, chat.ErrNotFound(id)
 	}
+	s.recent.forget(id)
 	return gone.chat, nil
 }

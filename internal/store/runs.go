@@ -15,9 +15,9 @@ import (
 const given = `unnest(@message_of::int[], @roles::text[], @finishes::text[], @parts::jsonb[], @sizes::int[], @chunks::bytea[], @models::text[],
       @params::jsonb[], @usages::jsonb[], @errors::jsonb[]) with ordinality n (of, role, finish, parts, size, chunks, model, params, usage, error, place)`
 
-// messages adds the values of given, call by call.
-func (a args) messages(calls ...[]chat.Message) {
-	var of, sizes []int32
+// messages adds the values of given, call by call, and returns the messages' sizes.
+func (a args) messages(calls ...[]chat.Message) (sizes []int32) {
+	var of []int32
 	var roles, finishes, models []string
 	var parts, chunks, params, usages, errs [][]byte
 	for i, all := range calls {
@@ -32,6 +32,7 @@ func (a args) messages(calls ...[]chat.Message) {
 		"message_of": of, "roles": roles, "finishes": finishes, "models": models, "sizes": sizes,
 		"parts": parts, "chunks": chunks, "params": params, "usages": usages, "errors": errs,
 	})
+	return sizes
 }
 
 // optional is null for nil.

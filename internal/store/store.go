@@ -85,6 +85,7 @@ type Store struct {
 	beats, sweeps *pgxpool.Pool
 
 	statements *statements
+	recent     *recent
 	// The calls of every turn share transactions when there are many.
 	opens    group[*openCall]
 	sends    group[*sendCall]
@@ -102,7 +103,7 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 	if err := config.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Store{config: config, statements: &statements{}}
+	s := &Store{config: config, statements: &statements{}, recent: newRecent(recentBytes)}
 	for _, p := range []struct {
 		to   **pgxpool.Pool
 		name string
