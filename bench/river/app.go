@@ -119,6 +119,12 @@ func (a *app) create(ctx context.Context, chat string) error {
 	return err
 }
 
+// prepare makes chats 0 to n-1, as processor's benchmark does before it measures.
+func (a *app) prepare(ctx context.Context, n int) error {
+	_, err := a.pool.Exec(ctx, `insert into chats (id) select i::text from generate_series(0, $1::int - 1) i`, n)
+	return err
+}
+
 // send stores the message and its job together, and returns when the transaction began.
 func (a *app) send(ctx context.Context, t turnArgs, text string) (created time.Time, err error) {
 	err = pgx.BeginFunc(ctx, a.pool, func(tx pgx.Tx) error {

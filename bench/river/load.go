@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,6 +18,10 @@ const (
 
 // throughput has senders of which each waits for its answer before it sends again.
 func (a *app) throughput(ctx context.Context, o options) (result, error) {
+	if err := a.prepare(ctx, o.chats); err != nil {
+		return result{}, fmt.Errorf("make chats: %w", err)
+	}
+	var begun atomic.Int64 // chats
 	from := time.Now().Add(o.warmup)
 	r := result{From: from.UnixNano(), To: from.Add(o.duration).UnixNano()}
 	ctx, cancel := context.WithDeadlineCause(ctx, from.Add(o.duration), errOver)
@@ -24,9 +29,17 @@ func (a *app) throughput(ctx context.Context, o options) (result, error) {
 	var mu sync.Mutex
 	var group sync.WaitGroup
 	failed := make(chan error, o.senders)
-	for sender := range o.senders {
+	next := func() (string, error) {
+		n := begun.Add(1) - 1
+		chat := strconv.FormatInt(n, 10)
+		if n < int64(o.chats) {
+			return chat, nil
+		}
+		return chat, a.create(ctx, chat)
+	}
+	for range o.senders {
 		group.Go(func() {
-			err := a.turns(ctx, strconv.Itoa(sender), o.tokens, func(ended time.Time, took time.Duration) {
+			err := a.turns(ctx, next, o.tokens, func(ended time.Time, took time.Duration) {
 				mu.Lock()
 				defer mu.Unlock()
 				if !ended.Before(from) {
@@ -50,16 +63,18 @@ func (a *app) throughput(ctx context.Context, o options) (result, error) {
 
 var errOver = errors.New("the time is over")
 
-// turns sends one message after the other until ctx ends.
-func (a *app) turns(ctx context.Context, sender string, tokens int, done func(ended time.Time, took time.Duration)) error {
+// turns sends one message after the other until ctx ends. next is a chat without messages.
+func (a *app) turns(ctx context.Context, next func() (string, error), tokens int, done func(ended time.Time, took time.Duration)) error {
 	text := fmt.Sprintf("#tokens=%d say something", tokens)
+	var chat string
 	for n := 0; ; n++ {
-		t := turnArgs{Chat: fmt.Sprintf("%s-%d", sender, n/turnsPerChat), Turn: n%turnsPerChat + 1}
-		if t.Turn == 1 {
-			if err := a.create(ctx, t.Chat); err != nil {
+		if n%turnsPerChat == 0 {
+			var err error
+			if chat, err = next(); err != nil {
 				return err
 			}
 		}
+		t := turnArgs{Chat: chat, Turn: n%turnsPerChat + 1}
 		answered, start := a.await(t), time.Now()
 		if _, err := a.send(ctx, t, text); err != nil {
 			return err

@@ -10,6 +10,8 @@
 // FetchCooldown at most, and a job whose notification was left out for one that came before its commit waits for the next, or
 // for the poll. The client of HTTP has the settings of processor's.
 //
+// Chats are made before anything is measured, as processor's benchmark does.
+//
 // It prints what it measured as one JSON object, raw: who asked computes percentiles.
 package main
 
@@ -36,7 +38,7 @@ type options struct {
 	duration, warmup   time.Duration
 	workers, pool      int
 	poll               time.Duration
-	first              int
+	first, chats       int
 	instant            bool
 }
 
@@ -53,6 +55,7 @@ func (o *options) define(f *flag.FlagSet) {
 	f.IntVar(&o.pool, "pool", 40, "connections to PostgreSQL at most")
 	f.DurationVar(&o.poll, "poll", 10*time.Millisecond, "River's FetchPollInterval")
 	f.BoolVar(&o.instant, "instant", false, "answer in this process, without the provider")
+	f.IntVar(&o.chats, "chats", 0, "made in advance, of throughput")
 	f.IntVar(&o.first, "first", 0, "number of the first message")
 }
 

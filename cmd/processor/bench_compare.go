@@ -38,7 +38,7 @@ type BenchCompareCmd struct {
 func (*BenchCompareCmd) Help() string {
 	return "The same PostgreSQL and provider, the same messages and chats, one replica against one process of River, each on a database of its own. " +
 		"River's process sends and works, and learns of answers in memory; the processor's replica also publishes every token to watchers. " +
-		"bench/river says which settings River has. Ratios are of medians over the rounds; above 1 the processor is better."
+		"Chats are made before the measurement, as many for both. bench/river says which settings River has. Ratios are of medians over the rounds; above 1 the processor is better."
 }
 
 // Validate is called by the command line's parser.
@@ -154,13 +154,16 @@ func (t *comparison) measureOurs(ctx context.Context, r *rig) error {
 		dispatched, started = dispatch.Latencies[0].samples, dispatch.Latencies[1].samples
 	}
 	var throughput benchReport
-	err := (&BenchThroughputCmd{Senders: c.Senders, Duration: c.Duration, Warmup: c.Warmup, Tokens: c.Tokens, Replicas: 1, Instant: c.Instant}).bench(ctx, r, &throughput)
-	if err != nil {
+	if err := c.throughput().bench(ctx, r, &throughput); err != nil {
 		return err
 	}
 	r.stopReplicas()
 	t.ours.add(dispatched, started, throughput.Latencies[0].samples, throughput.Figures[0].Value)
 	return nil
+}
+
+func (c *BenchCompareCmd) throughput() *BenchThroughputCmd {
+	return &BenchThroughputCmd{Senders: c.Senders, Duration: c.Duration, Warmup: c.Warmup, Tokens: c.Tokens, Replicas: 1, Instant: c.Instant}
 }
 
 func (c *contender) add(dispatch, start, turn measure.Samples, rate float64) {
@@ -227,7 +230,8 @@ func (t *comparison) runRiver(ctx context.Context, r *rig, mode string, first in
 		return riverResult{}, err
 	}
 	cmd := exec.CommandContext(ctx, t.river, "-mode", mode, "-provider", r.calls.url+"/v1", "-senders", strconv.Itoa(c.Senders),
-		"-tokens", strconv.Itoa(c.Tokens), "-rate", fmt.Sprint(c.Rate), "-duration", c.Duration.String(), "-warmup", c.Warmup.String(), "-first", strconv.Itoa(first), fmt.Sprintf("-instant=%t", c.Instant))
+		"-tokens", strconv.Itoa(c.Tokens), "-rate", fmt.Sprint(c.Rate), "-duration", c.Duration.String(), "-warmup", c.Warmup.String(), "-first", strconv.Itoa(first),
+		"-chats", strconv.Itoa(c.throughput().chats()), fmt.Sprintf("-instant=%t", c.Instant))
 	cmd.Env = append(os.Environ(), "BENCH_DATABASE_URL="+database)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = cleanLimit

@@ -123,6 +123,9 @@ func TestBenchThroughputCountsTurns(t *testing.T) {
 			t.Parallel()
 			r := benched(t, append([]string{"throughput", "--senders", "4", "--duration", "2s", "--warmup", "500ms"}, flags...)...)
 			r.has(t, "turn", 1)
+			if made := r.value(t, "chats made in between"); made != 0 {
+				t.Errorf("%v chats were made while it measured", made)
+			}
 			if r.value(t, "turns") <= 0 || r.value(t, "transactions per turn") < 1 {
 				t.Errorf("implausible: %+v", r.Figures)
 			}
