@@ -3,7 +3,7 @@ package chat
 import (
 	"context"
 	"encoding/json"
-	"fmt"
+	"strconv"
 	"time"
 )
 
@@ -53,7 +53,11 @@ const CallHeader = "X-Processor-Call"
 
 // String is the header's value: chat/turn/step/epoch/attempt.
 func (c Call) String() string {
-	return fmt.Sprintf("%s/%d/%d/%d/%d", c.Chat, c.Turn, c.Step, c.Epoch, c.Attempt)
+	b := append(make([]byte, 0, 64), c.Chat...)
+	for _, n := range [...]int64{int64(c.Turn), int64(c.Step), c.Epoch, int64(c.Attempt)} {
+		b = strconv.AppendInt(append(b, '/'), n, 10)
+	}
+	return string(b)
 }
 
 // DeltaKind tells text from reasoning.

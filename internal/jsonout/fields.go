@@ -18,6 +18,19 @@ func (w *Writer) OptInt(key string, n int64) {
 	}
 }
 
+// OptFloat writes a number field unless it is nil.
+func (w *Writer) OptFloat(key string, f *float64) {
+	if f == nil {
+		return
+	}
+	raw, err := json.Marshal(*f)
+	if err != nil {
+		w.fail(err)
+		return
+	}
+	w.b = append(w.Key(key).b, raw...)
+}
+
 // OptBool writes a field if it is true.
 func (w *Writer) OptBool(key string, v bool) {
 	if v {

@@ -104,7 +104,7 @@ func (o *openAI) learn(err error, sent openAIRequest) bool {
 
 // post sends the request. What is no stream comes back as a *failure.
 func (o *openAI) post(ctx context.Context, req chat.Request, body openAIRequest) (*http.Response, error) {
-	raw, err := chat.Marshal(body)
+	raw, err := body.encode()
 	if err != nil {
 		return nil, fmt.Errorf("encode the request: %w", err)
 	}

@@ -76,38 +76,49 @@ func openAIMessages(system string, history []chat.Message) []openAIMessage {
 	if system != "" {
 		out = append(out, openAIMessage{Role: "system", Content: &system})
 	}
-	for _, m := range history {
-		if !sendable(m) {
+	for i := range history {
+		m := &history[i]
+		if !sendable(*m) {
 			continue
 		}
 		switch m.Role {
 		case chat.User:
-			out = appendUser(out, m.Text())
+			out = appendUser(out, textOf(m))
 		case chat.Assistant:
 			out = append(out, openAIAssistant(m))
 		case chat.Tool:
-			for _, p := range m.Parts {
-				out = append(out, openAIMessage{Role: "tool", Content: &p.Text, ToolCallID: p.CallID})
+			for i := range m.Parts {
+				out = append(out, openAIMessage{Role: "tool", Content: &m.Parts[i].Text, ToolCallID: m.Parts[i].CallID})
 			}
 		}
 	}
 	return out
 }
 
-// appendUser joins what the user said in a row, as it is left when a turn failed: the templates of several open models
-// insist that the roles alternate.
-func appendUser(out []openAIMessage, text string) []openAIMessage {
-	if n := len(out); n > 0 && out[n-1].Role == "user" {
-		text = *out[n-1].Content + "\n\n" + text
-		out = out[:n-1]
+// textOf points into the message where it can: a long history is not copied.
+func textOf(m *chat.Message) *string {
+	if len(m.Parts) == 1 && m.Parts[0].Type == chat.TextPart {
+		return &m.Parts[0].Text
 	}
-	return append(out, openAIMessage{Role: "user", Content: &text})
+	text := m.Text()
+	return &text
 }
 
-func openAIAssistant(m chat.Message) openAIMessage {
+// appendUser joins what the user said in a row, as it is left when a turn failed: the templates of several open models
+// insist that the roles alternate.
+func appendUser(out []openAIMessage, text *string) []openAIMessage {
+	if n := len(out); n > 0 && out[n-1].Role == "user" {
+		joined := *out[n-1].Content + "\n\n" + *text
+		out[n-1].Content = &joined
+		return out
+	}
+	return append(out, openAIMessage{Role: "user", Content: text})
+}
+
+func openAIAssistant(m *chat.Message) openAIMessage {
 	out := openAIMessage{Role: "assistant"}
-	if text := m.Text(); text != "" {
-		out.Content = &text
+	if text := textOf(m); *text != "" {
+		out.Content = text
 	}
 	for _, call := range m.Calls() {
 		out.ToolCalls = append(out.ToolCalls, openAICall{ID: call.CallID, Type: "function", Function: openAICalledWith{
