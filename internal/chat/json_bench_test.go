@@ -49,3 +49,16 @@ func bench(b *testing.B, name string, f func() error) {
 		}
 	})
 }
+
+func BenchmarkDecode(b *testing.B) {
+	parts := []byte(`[{"text": "` + strings.Repeat(`Tell me more about \"it\", and what became of it in the end.\n`, 4) + `", "type": "text"}]`)
+	bench(b, "parts/at once", func() error { _, err := chat.DecodeParts(parts); return err })
+	bench(b, "parts/reflected", func() error { var v []chat.Part; return json.Unmarshal(parts, &v) })
+	usage := []byte(`{"input_tokens": 1234, "output_tokens": 567}`)
+	bench(b, "usage/at once", func() error { _, err := chat.DecodeUsage(usage); return err })
+	bench(b, "usage/reflected", func() error { var v *chat.Usage; return json.Unmarshal(usage, &v) })
+	send := []byte(`{"chat":"0190d5d6-1111-7000-8000-000000000000","text":"Tell me more about it.","client_id":"0190d5d6-3333-7000-8000-000000000000"}`)
+	type plain chat.SendRequest
+	bench(b, "send/at once", func() error { var v chat.SendRequest; return chat.Unmarshal(send, &v) })
+	bench(b, "send/reflected", func() error { var v plain; return chat.Unmarshal(send, &v) })
+}

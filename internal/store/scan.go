@@ -60,7 +60,11 @@ func (r *messageRow) targets() []any {
 func (r *messageRow) read(id chat.ID) (chat.Message, error) {
 	m := r.message
 	m.Chat, m.Turn, m.Step, m.CreatedAt, m.Params = id, int(r.turn), int(r.step), time.Time(r.createdAt), r.params
-	if err := errors.Join(decode(r.parts, &m.Parts), decode(r.usage, &m.Usage), decode(r.failure, &m.Error)); err != nil {
+	var errs [3]error
+	m.Parts, errs[0] = chat.DecodeParts(r.parts)
+	m.Usage, errs[1] = chat.DecodeUsage(r.usage)
+	errs[2] = decode(r.failure, &m.Error)
+	if err := errors.Join(errs[:]...); err != nil {
 		return m, fmt.Errorf("read a stored message: %w", err)
 	}
 	var err error
