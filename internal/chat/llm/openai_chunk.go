@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/tidwall/gjson"
 
@@ -59,8 +60,11 @@ func (c *chunks) parse(chunk string) error {
 }
 
 func (c *chunks) takeChunk(chunk gjson.Result) (err error) {
-	if failed := chunk.Get("error"); failed.Exists() && failed.Type != gjson.Null {
-		return newFailure(0, nil, []byte(chunk.Raw))
+	// Before anything else is taken. A key that is neither spelled so nor with an escape is not there, and looking it up costs more than that.
+	if strings.Contains(chunk.Raw, `"error"`) || strings.Contains(chunk.Raw, `\u`) {
+		if failed := chunk.Get("error"); failed.Exists() && failed.Type != gjson.Null {
+			return newFailure(0, nil, []byte(chunk.Raw))
+		}
 	}
 	if !chunk.IsObject() {
 		return fmt.Errorf("%w: it is not an object", errBadChunk)
