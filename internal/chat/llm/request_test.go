@@ -1,14 +1,20 @@
 package llm_test
 
 import (
+	"encoding/base64"
 	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"processor/internal/chat"
+	"processor/internal/chat/llm"
 	"processor/internal/chat/llm/llmtest"
 )
 
@@ -83,4 +89,52 @@ func TestALimitIsNotInventedWhereNoneIsNeeded(t *testing.T) {
 		want := map[llmtest.Wire]any{llmtest.OpenAI: nil, llmtest.Anthropic: 4096.0}[b.wire]
 		equal(t, "max_tokens", want, body["max_tokens"])
 	})
+}
+
+func TestANameAndAPasswordInTheURLCountWhereThereIsNoKey(t *testing.T) {
+	t.Parallel()
+	for key, want := range map[string]string{"": "Basic " + base64.StdEncoding.EncodeToString([]byte("me:hunter 22")), secret: secret} {
+		p := llmtest.New(t)
+		cfg := llm.Config{OpenAIKey: key, OpenAIBaseURL: strings.Replace(p.OpenAIURL(), "://", "://me:hunter%2022@", 1)}
+		askOpenAI(t, cfg)
+		equal(t, "authorization with the key "+key, want, p.Calls()[0].Key)
+	}
+}
+
+// TestABodyCanBeSentAgain does what net/http does when the connection that it took was closed by the server in the meantime.
+func TestABodyCanBeSentAgain(t *testing.T) {
+	t.Parallel()
+	p := llmtest.New(t)
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	askOpenAI(t, llm.Config{OpenAIBaseURL: p.OpenAIURL(), Transport: secondTry{transport}})
+	equal(t, "text", "hi", p.Calls()[0].Text)
+}
+
+type secondTry struct{ next http.RoundTripper }
+
+func (s secondTry) RoundTrip(req *http.Request) (*http.Response, error) {
+	if _, err := io.Copy(io.Discard, req.Body); err != nil {
+		return nil, err
+	}
+	body, err := req.GetBody()
+	if err != nil {
+		return nil, err
+	}
+	again := req.Clone(req.Context())
+	again.Body = body
+	return s.next.RoundTrip(again)
+}
+
+func askOpenAI(t *testing.T, cfg llm.Config) {
+	t.Helper()
+	models := llm.New(cfg, slog.New(slog.DiscardHandler))
+	t.Cleanup(models.Close)
+	model, _, err := models.Resolve("openai/test-model")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := model.Stream(limit(t), ask("hi"), func(chat.Delta) {}); err != nil {
+		t.Fatal(err)
+	}
 }
