@@ -25,6 +25,9 @@ type Watcher struct {
 	Compare time.Duration
 	// Trouble is told of failures that the watcher lives through; may be nil.
 	Trouble func(error)
+	// Rest is called after the last event at hand was emitted, before the watcher waits for more, so that an emit may gather events while
+	// there are some. An error ends the watch. May be nil.
+	Rest func() error
 }
 
 // Watch emits the transcript after the message with id after, then live events, in order, without gap or repeat. It returns nil when
@@ -34,6 +37,9 @@ func (w Watcher) Watch(ctx context.Context, id ID, after int64, emit func(Event)
 	pause := time.NewTimer(0)
 	defer pause.Stop()
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
+		if err := w.rest(); err != nil {
+			return err
+		}
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -67,6 +73,11 @@ func (w Watcher) follow(ctx context.Context, id ID, t *Transcript, emit func(Eve
 	compare := time.NewTimer(jitter(w.Compare))
 	defer compare.Stop()
 	for {
+		if len(events) == 0 {
+			if err := w.rest(); err != nil {
+				return true, err
+			}
+		}
 		var out []Event
 		var gap bool
 		select {
@@ -95,6 +106,9 @@ func (w Watcher) follow(ctx context.Context, id ID, t *Transcript, emit func(Eve
 // resync reads what is missing, page by page.
 func (w Watcher) resync(ctx context.Context, id ID, t *Transcript, emit func(Event) error) (done bool, err error) {
 	for {
+		if err := w.rest(); err != nil {
+			return true, err
+		}
 		s, err := w.Feed.Snapshot(ctx, MessagesRequest{Chat: id, After: t.After(), Limit: 200})
 		var refusal *Error
 		switch {
@@ -119,6 +133,13 @@ func (w Watcher) resync(ctx context.Context, id ID, t *Transcript, emit func(Eve
 			return false, nil
 		}
 	}
+}
+
+func (w Watcher) rest() error {
+	if w.Rest == nil {
+		return nil
+	}
+	return w.Rest()
 }
 
 // emitAll says in done that the watch is over: the consumer stopped it or failed.

@@ -45,7 +45,7 @@ func (g *Gateway) events(w http.ResponseWriter, r *http.Request) error {
 
 // follow sends what the log makes of the chat's events until the chat, the stream or this process ends.
 func (g *Gateway) follow(s *wire.Stream, l *chatLog, after int64) {
-	watcher := chat.Watcher{Feed: g.hub, Compare: g.config.Compare, Trouble: func(err error) {
+	watcher := chat.Watcher{Feed: g.hub, Compare: g.config.Compare, Rest: s.Flush, Trouble: func(err error) {
 		g.config.Logger.Debug("stream begins again", "chat", l.chat, "err", err)
 	}}
 	err := watcher.Watch(s.Context(), l.chat, after, func(e chat.Event) error {
@@ -53,7 +53,7 @@ func (g *Gateway) follow(s *wire.Stream, l *chatLog, after int64) {
 			return chat.ErrStopWatching // another chat under the same id: the client comes back for it
 		}
 		frames := l.apply(e)
-		if err := errors.Join(l.err, s.Send(frames...)); err != nil {
+		if err := errors.Join(l.err, s.Gather(frames...)); err != nil {
 			return err
 		}
 		if e.Type == chat.DeletedEvent {
@@ -61,6 +61,7 @@ func (g *Gateway) follow(s *wire.Stream, l *chatLog, after int64) {
 		}
 		return nil
 	})
+	_ = s.Flush() // whatever ended the watch, what came before it is true
 	var refusal *chat.Error
 	switch {
 	case err == nil || s.Context().Err() != nil:
@@ -110,6 +111,11 @@ func (g *Gateway) ring(s *wire.Stream, tenant string) error {
 		return err
 	}
 	for {
+		if len(events) == 0 {
+			if err := s.Flush(); err != nil {
+				return err
+			}
+		}
 		select {
 		case <-s.Context().Done():
 			return context.Cause(s.Context())
@@ -120,11 +126,11 @@ func (g *Gateway) ring(s *wire.Stream, tenant string) error {
 			if tenant != "" && e.Tenant != tenant {
 				continue
 			}
-			raw, err := chat.Marshal(e)
+			raw, err := chat.Marshal(&e)
 			if err != nil {
 				return err
 			}
-			if err := s.Send(wire.Frame{Event: string(e.Type), Data: raw}); err != nil {
+			if err := s.Gather(wire.Frame{Event: string(e.Type), Data: raw}); err != nil {
 				return err
 			}
 		}

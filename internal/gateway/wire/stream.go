@@ -115,13 +115,40 @@ func (s *Stream) Context() context.Context { return s.ctx }
 func (s *Stream) Send(frames ...Frame) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.put(frames)
+	return s.flush()
+}
+
+// Gather is Send for who has more frames at hand, and calls Flush when there are none. It flushes itself before much is gathered.
+func (s *Stream) Gather(frames ...Frame) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.put(frames); s.buffer.Len() < maxGathered {
+		return context.Cause(s.ctx)
+	}
+	return s.flush()
+}
+
+// Flush writes what was gathered.
+func (s *Stream) Flush() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.buffer.Len() == 0 {
+		return context.Cause(s.ctx)
+	}
+	return s.flush()
+}
+
+// maxGathered is from how many bytes on nothing is saved by writing them together with others.
+const maxGathered = 8 << 10
+
+func (s *Stream) put(frames []Frame) {
 	for _, f := range frames {
 		field(&s.buffer, "id", []byte(f.ID))
 		field(&s.buffer, "event", []byte(f.Event))
 		field(&s.buffer, "data", f.Data)
 		s.buffer.WriteByte('\n')
 	}
-	return s.flush()
 }
 
 // Comment writes a line that clients ignore.
