@@ -29,7 +29,7 @@ func (g *Gateway) events(w http.ResponseWriter, r *http.Request) error {
 	var first []wire.Frame
 	if from != nil && (from.number != place.Chat.Number || from.turn > place.Chat.Turn) {
 		from, place.After = nil, 0
-		first = append(first, newChatLog(place.Chat, nil, 0).frame("", told{Type: resetEvent}))
+		first = append(first, newChatLog(place.Chat, nil, 0, &g.recent).frame("", told{Type: resetEvent}))
 	}
 	s, err := g.kit.Open(w, r)
 	if err != nil {
@@ -39,7 +39,7 @@ func (g *Gateway) events(w http.ResponseWriter, r *http.Request) error {
 	if s.Send(first...) != nil {
 		return nil
 	}
-	g.follow(s, newChatLog(place.Chat, from, place.After), place.After)
+	g.follow(s, newChatLog(place.Chat, from, place.After, &g.recent), place.After)
 	return nil
 }
 

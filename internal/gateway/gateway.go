@@ -66,6 +66,7 @@ type Config struct {
 type Gateway struct {
 	service Service
 	hub     *hub
+	recent  recent
 	kit     *wire.Kit
 	config  Config
 	tokens  tokens

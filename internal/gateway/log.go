@@ -42,11 +42,13 @@ type chatLog struct {
 	// brief leaves out the deltas of steps that were committed when the client came without a cursor.
 	brief bool
 	err   error
+	// recent is shared with the streams beside it.
+	recent *recent
 }
 
 // newChatLog goes on after a cursor; nil is from the beginning. The first message that it is given is the one after after.
-func newChatLog(c chat.Chat, from *cursor, after int64) *chatLog {
-	l := &chatLog{chat: c.ID, number: c.Number, brief: from == nil, after: after}
+func newChatLog(c chat.Chat, from *cursor, after int64, recent *recent) *chatLog {
+	l := &chatLog{chat: c.ID, number: c.Number, brief: from == nil, after: after, recent: recent}
 	if from != nil {
 		l.turn, l.log = from.turn, chat.NewTurnLog(from.turn, from.Mark)
 	}
@@ -92,13 +94,17 @@ func (l *chatLog) open(e chat.Event) []wire.Frame {
 }
 
 func (l *chatLog) numbered(te chat.TurnEvent) []wire.Frame {
-	id := cursor{l.number, l.turn, te.Mark}.String()
-	switch te.Type {
-	case chat.TurnDelta:
+	at := cursor{l.number, l.turn, te.Mark}
+	if te.Type == chat.TurnDelta {
 		if l.brief {
 			return nil
 		}
-		return []wire.Frame{l.frame(id, told{Type: chat.DeltaEvent, Turn: l.turn, Step: te.Step, Delta: te.Delta})}
+		return []wire.Frame{l.recent.frame(deltaKey{l.chat, at, te.Step, *te.Delta}, func() wire.Frame {
+			return l.frame(at.String(), told{Type: chat.DeltaEvent, Turn: l.turn, Step: te.Step, Delta: te.Delta})
+		})}
+	}
+	id := at.String()
+	switch te.Type {
 	case chat.TurnVoided:
 		from := cursor{l.number, l.turn, chat.Mark{Attempt: te.Attempt, Place: te.Kept + 1}}
 		return []wire.Frame{l.frame(id, told{Type: chat.VoidEvent, Turn: l.turn, From: from.String()})}
