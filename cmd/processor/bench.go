@@ -78,7 +78,7 @@ type benchmark func(ctx context.Context, r *rig, report *benchReport) error
 
 // measure runs a benchmark on a rig of its own and prints its report.
 func (f BenchFlags) measure(ctx context.Context, std *Streams, command *kong.Context, name string, run benchmark) (err error) {
-	defer roomyHeap()()
+	defer paceHeap()()
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	r, err := newRig(ctx, std, f, command)

@@ -51,7 +51,7 @@ func (c *BenchCompareCmd) Validate() error {
 
 // Run measures.
 func (c *BenchCompareCmd) Run(ctx context.Context, std *Streams, command *kong.Context) error {
-	defer roomyHeap()()
+	defer paceHeap()()
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	built, remove, err := c.program(ctx, std)

@@ -21,7 +21,7 @@ type BenchProviderCmd struct {
 
 // Run serves until a signal.
 func (c *BenchProviderCmd) Run(ctx context.Context, std *Streams) error {
-	defer roomyHeap()()
+	defer paceHeap()()
 	ln, err := listen(c.Listen)
 	if err != nil {
 		return err

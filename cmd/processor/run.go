@@ -19,7 +19,7 @@ import (
 
 // Run runs one replica until it is told to stop.
 func (c *RunCmd) Run(ctx context.Context, std *Streams) error {
-	defer roomyHeap()()
+	defer paceHeap()()
 	logger := c.Logger(std.Err)
 	timing, err := c.Timing()
 	if err != nil {
