@@ -5,13 +5,15 @@ import (
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
-	"sync/atomic"
+	"sync"
 )
 
 const (
 	// heapFloor is up to where the heap may grow without being collected, heapPercent by how much it may grow above what is alive after that.
 	heapFloor   = 192 << 20
 	heapPercent = 25
+	// goPercent is GOGC where nobody sets it.
+	goPercent = 100
 )
 
 // paceHeap keeps the collector from running all the time while little is alive, and from letting a large heap grow by half, until the returned function
@@ -24,17 +26,30 @@ func paceHeap() (stop func()) {
 	}
 	p := &pacer{}
 	p.pace()
-	return func() { p.stopped.Store(true) }
+	return p.stop
 }
 
-type pacer struct{ stopped atomic.Bool }
+type pacer struct {
+	mu      sync.Mutex
+	stopped bool
+}
+
+// stop leaves GOGC as it was: what was computed for one heap would let another one grow without bounds.
+func (p *pacer) stop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stopped = true
+	debug.SetGCPercent(goPercent)
+}
 
 // collected is what the collector finds dead each time.
 type collected struct{ _ [64]byte }
 
 // pace sets GOGC for the next collection, and sees to it that it is called after that.
 func (p *pacer) pace() {
-	if p.stopped.Load() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.stopped {
 		return
 	}
 	// What the collector counts: GOGC is of all three, and the heap grows by it above the first.

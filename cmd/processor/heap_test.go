@@ -27,16 +27,20 @@ func TestTheCollectorIsPaced(t *testing.T) {
 	t.Setenv("GOGC", "")
 	stop := paceHeap()
 	defer stop()
-	goal := []metrics.Sample{{Name: "/gc/heap/goal:bytes"}}
+	goal := []metrics.Sample{{Name: "/gc/heap/goal:bytes"}, {Name: "/gc/gogc:percent"}}
 	deadline := time.Now().Add(time.Minute)
-	for {
+	for paced := false; !paced; runtime.Gosched() {
 		runtime.GC()
 		metrics.Read(goal)
-		if got := goal[0].Value.Uint64(); got >= heapFloor*9/10 && got <= heapFloor*12/10 {
-			return
-		} else if time.Now().After(deadline) {
+		got := goal[0].Value.Uint64()
+		paced = got >= heapFloor*9/10 && got <= heapFloor*12/10
+		if !paced && time.Now().After(deadline) {
 			t.Fatalf("the next collection comes at %d MiB, want about %d", got>>20, heapFloor>>20)
 		}
-		runtime.Gosched()
+	}
+	stop()
+	runtime.GC()
+	if metrics.Read(goal); goal[1].Value.Uint64() != goPercent {
+		t.Errorf("GOGC stays at %d", goal[1].Value.Uint64())
 	}
 }
