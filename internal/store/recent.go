@@ -100,6 +100,10 @@ func (r *recent) put(p past) {
 	for _, size := range p.sizes {
 		p.bytes += int(size) + messageBytes
 	}
+	if p.bytes > r.limit/2 { // it would drive out all others
+		r.drop(p.chat)
+		return
+	}
 	if e := r.chats[p.chat]; e != nil {
 		r.bytes += p.bytes - e.Value.(past).bytes
 		e.Value = p
@@ -117,6 +121,10 @@ func (r *recent) put(p past) {
 func (r *recent) forget(id chat.ID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.drop(id)
+}
+
+func (r *recent) drop(id chat.ID) {
 	if e := r.chats[id]; e != nil {
 		r.remove(e)
 	}

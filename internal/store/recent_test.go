@@ -172,7 +172,12 @@ func TestWhatIsRememberedIsBounded(t *testing.T) {
 			t.Fatalf("after %d histories %d bytes of %d chats are kept", i+1, bytes, chats)
 		}
 	}
-	if _, chats := r.Size(); chats == 0 {
+	_, chats := r.Size()
+	if chats == 0 {
 		t.Error("nothing is kept")
+	}
+	r.Keep("long", make([]int32, 100), 1000)
+	if _, left := r.Size(); left != chats {
+		t.Errorf("a history that is too long to be kept left %d of %d others", left, chats)
 	}
 }
