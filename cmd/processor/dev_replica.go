@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+
+	"processor/internal/local"
 )
 
 const (
@@ -114,7 +116,7 @@ func asVariable(value any) string {
 	return strings.Join(all, ",")
 }
 
-// nextFree is the first port above the address's that nobody listens on.
+// nextFree reserves the first port above the address's that nobody has.
 func nextFree(address string) (string, error) {
 	host, text, err := net.SplitHostPort(address)
 	if err != nil {
@@ -126,8 +128,7 @@ func nextFree(address string) (string, error) {
 	}
 	for next := port + 1; next < min(port+1000, 1<<16); next++ {
 		candidate := net.JoinHostPort(host, strconv.Itoa(next))
-		if ln, err := net.Listen("tcp", candidate); err == nil {
-			ln.Close()
+		if local.Reserve(candidate) == nil {
 			return candidate, nil
 		}
 	}

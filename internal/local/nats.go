@@ -33,7 +33,7 @@ type NATSConfig struct {
 type NATS struct {
 	options server.Options
 	logger  *slog.Logger
-	chosen  bool // the port is ours to change until the first start
+	ours    bool // nobody else listens on the port
 
 	mu     sync.Mutex
 	server *server.Server // nil while it is down
@@ -48,7 +48,6 @@ func StartNATS(ctx context.Context, cfg NATSConfig) (*NATS, error) {
 	}
 	n := &NATS{
 		logger: cfg.Logger,
-		chosen: port == 0,
 		options: server.Options{
 			Host:      host,
 			Port:      port,
@@ -103,14 +102,14 @@ func (n *NATS) start(ctx context.Context) error {
 	if n.server != nil {
 		return nil
 	}
-	if n.chosen {
+	if n.options.Port == 0 {
 		port, err := FreePort()
 		if err != nil {
 			return err
 		}
-		n.options.Port, n.chosen = port, false
+		n.options.Port, n.ours = port, true
 	}
-	if err := n.checkPort(); err != nil {
+	if err := n.checkPort(ctx); err != nil {
 		return err
 	}
 	options := n.options // the server writes into its own
@@ -130,13 +129,19 @@ func (n *NATS) start(ctx context.Context) error {
 		srv.WaitForShutdown()
 		return fmt.Errorf("start nats-server: %w", err)
 	}
-	n.server = srv
+	n.server, n.ours = srv, true
 	return nil
 }
 
 // checkPort says in our own words that the port is taken.
-func (n *NATS) checkPort() error {
-	err := portIsFree(n.options.Host, n.options.Port)
+func (n *NATS) checkPort(ctx context.Context) error {
+	address := net.JoinHostPort(n.options.Host, strconv.Itoa(n.options.Port))
+	var err error
+	if n.ours {
+		err = AwaitFree(ctx, address)
+	} else {
+		err = checkFree(address)
+	}
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return fmt.Errorf("port %d on %s is taken, perhaps by another NATS: stop it, or choose another address with --nats-listen",
 			n.options.Port, n.options.Host)

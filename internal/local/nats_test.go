@@ -1,7 +1,10 @@
 package local_test
 
 import (
+	"context"
+	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/nats-io/nats.go"
@@ -60,6 +63,31 @@ func TestNATSRestartsWithItsStoreAndWipesIt(t *testing.T) {
 	if _, err := streams(t, url).Stream(t.Context(), "S"); err == nil {
 		t.Error("the stream survived a wipe")
 	}
+}
+
+// TestAServerComesBackWhileProgramsStart has a listener's descriptor copied at every moment.
+func TestAServerComesBackWhileProgramsStart(t *testing.T) {
+	t.Parallel()
+	n := startNATS(t, ":0", t.TempDir())
+	ctx, cancel := context.WithCancel(t.Context())
+	var starters sync.WaitGroup
+	for range 4 {
+		starters.Go(func() {
+			for ctx.Err() == nil {
+				if err := exec.Command("true").Run(); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for range 20 {
+		if err := n.Restart(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cancel()
+	starters.Wait()
 }
 
 func TestNATSIsAwayBetweenHaltAndStart(t *testing.T) {

@@ -136,6 +136,9 @@ func (p *Proxy) refuse() {
 }
 
 func (p *Proxy) listen() error {
+	if err := local.AwaitFree(p.ctx, p.addr); err != nil {
+		return fmt.Errorf("fault proxy: %w", err)
+	}
 	listener, err := net.Listen("tcp", p.addr)
 	if err != nil {
 		return fmt.Errorf("fault proxy: %w", err)
