@@ -9,21 +9,36 @@ import (
 	"syscall"
 )
 
-// TryLock takes the lock that the file stands for, and fails at once when another process has it. Closing the file, or
-// the end of this process, lets go of it. The file itself stays.
-func TryLock(path string) (*os.File, error) {
+// Lock is a lock that this process holds. The end of the process lets go of it too.
+type Lock struct{ file *os.File }
+
+// TryLock takes the lock that the file stands for, and fails at once when another process has it.
+func TryLock(path string) (*Lock, error) {
+	lock, err := lockFile(path, syscall.LOCK_EX|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return nil, fmt.Errorf("another process uses %s: stop it, or choose another folder", path)
+	}
+	return lock, err
+}
+
+// AwaitLock takes the lock that the file stands for, as soon as no other process has it.
+func AwaitLock(path string) (*Lock, error) { return lockFile(path, syscall.LOCK_EX) }
+
+func lockFile(path string, how int) (*Lock, error) {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	if errors.Is(err, syscall.EWOULDBLOCK) {
-		err = fmt.Errorf("another process uses %s: stop it, or choose another folder", path)
-	}
-	if err != nil {
+	if err := syscall.Flock(int(file.Fd()), how); err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
-	return file, nil
+	return &Lock{file}, nil
+}
+
+// Close lets go of the lock. The file stays. To close it would not be enough: a program that another goroutine starts has
+// a copy of every descriptor until it executes, and each keeps the lock.
+func (l *Lock) Close() error {
+	return errors.Join(syscall.Flock(int(l.file.Fd()), syscall.LOCK_UN), l.file.Close())
 }
 
 func ownerOf(path string) (*syscall.Credential, error) {

@@ -29,7 +29,7 @@ const (
 type folder struct {
 	path    string // absolute
 	account *syscall.Credential
-	lock    *os.File
+	lock    *Lock
 	open    *os.File // what the server reaches the folder by, when it runs as another user
 }
 

@@ -3,6 +3,7 @@ package local_test
 import (
 	"context"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -65,10 +66,9 @@ func TestNATSRestartsWithItsStoreAndWipesIt(t *testing.T) {
 	}
 }
 
-// TestAServerComesBackWhileProgramsStart has a listener's descriptor copied at every moment.
-func TestAServerComesBackWhileProgramsStart(t *testing.T) {
-	t.Parallel()
-	n := startNATS(t, ":0", t.TempDir())
+// startPrograms has every descriptor copied at every moment, until the test ends.
+func startPrograms(t *testing.T) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	var starters sync.WaitGroup
 	for range 4 {
@@ -81,13 +81,36 @@ func TestAServerComesBackWhileProgramsStart(t *testing.T) {
 			}
 		})
 	}
+	t.Cleanup(func() { cancel(); starters.Wait() })
+}
+
+func TestAServerComesBackWhileProgramsStart(t *testing.T) {
+	t.Parallel()
+	n := startNATS(t, ":0", t.TempDir())
+	startPrograms(t)
 	for range 20 {
 		if err := n.Restart(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
-	cancel()
-	starters.Wait()
+}
+
+func TestALockIsFreeAtOnceWhileProgramsStart(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "lock")
+	startPrograms(t)
+	for range 2000 {
+		lock, err := local.TryLock(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := local.TryLock(path); err == nil {
+			t.Fatal("it was taken twice")
+		}
+		if err := lock.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func TestNATSIsAwayBetweenHaltAndStart(t *testing.T) {

@@ -23,6 +23,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"processor/internal/local"
 )
 
 const (
@@ -90,11 +92,15 @@ func (n node) install(ctx context.Context) error {
 	if done() {
 		return nil
 	}
-	unlock, err := exclusive(filepath.Join(n.root, ".tools", "clients.lock"))
+	tools := filepath.Join(n.root, ".tools")
+	if err := os.MkdirAll(tools, 0o755); err != nil {
+		return err
+	}
+	turn, err := local.AwaitLock(filepath.Join(tools, "clients.lock"))
 	if err != nil {
 		return err
 	}
-	defer unlock()
+	defer turn.Close()
 	if done() {
 		return nil
 	}
@@ -106,20 +112,6 @@ func (n node) install(ctx context.Context) error {
 		return fmt.Errorf("npm ci: %w", errors.Join(err, context.Cause(ctx)))
 	}
 	return os.WriteFile(stamp, []byte(want), 0o600)
-}
-
-func exclusive(path string) (unlock func(), err error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, err
-	}
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX); err != nil {
-		return nil, errors.Join(err, file.Close())
-	}
-	return func() { file.Close() }, nil
 }
 
 // run runs one file as a program, not by the runner of many files, to which a file without tests is a test that passes.
