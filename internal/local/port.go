@@ -49,7 +49,12 @@ func checkFree(address string) error {
 	if err != nil {
 		return err
 	}
-	_ = stopListening(listener) // where that fails, a copy may stay for a moment
+	return CloseListener(listener)
+}
+
+// CloseListener is Close, and on Linux nobody is let in from here on, though a program under way has a copy of the descriptor.
+func CloseListener(listener net.Listener) error {
+	_ = stopListening(listener) // where that fails, the copy lets clients in for a moment, whom nobody serves
 	return listener.Close()
 }
 

@@ -130,7 +130,7 @@ func (p *Proxy) flowing() bool {
 
 func (p *Proxy) refuse() {
 	if p.listener != nil {
-		p.listener.Close()
+		_ = local.CloseListener(p.listener)
 		p.listener = nil
 	}
 }
