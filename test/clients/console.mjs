@@ -115,10 +115,10 @@ test('a replica is killed, the chat recovers, and the page tells how', async (t)
   assert.equal(await page.locator('.message.assistant').count(), 1);
   await picture(page, 'recovered');
   await page.locator('#events').getByText('recovered').first().waitFor();
+  await page.locator('.head-sub').getByText(/recovered 1×/).waitFor(); // of the turn that is open, the row forgets it when that ends
   await open('recovery');
   await says(page, counted(80), { whole: true });
   await state(page, 'idle');
-  await page.locator('.head-sub').getByText(/recovered 1×/).waitFor();
 });
 
 test('a replica that freezes is said to be silent, and no more when it wakes up', async (t) => {
