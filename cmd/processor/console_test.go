@@ -16,6 +16,7 @@ func TestTheConsole(t *testing.T) {
 		flags []string
 	}{
 		{"console.mjs", nil},
+		{"console-edit.mjs", nil},
 		{"console-look.mjs", nil},
 		{"console-token.mjs", []string{"--http-token", secret}},
 	} {
@@ -27,7 +28,7 @@ func TestTheConsole(t *testing.T) {
 			dev := d.start(append([]string{"--respawn", "--model", "openai/test", "--database-url", suite.Postgres(t)}, row.flags...)...)
 			dev.out.until(t, "Try:")
 			nodetest.Run(t, row.suite, map[string]string{
-				"PROCESSOR_URL": "http://" + d.http, "PROVIDER_URL": provider.AnthropicURL(), "PROCESSOR_SECRET": secret,
+				"PROCESSOR_URL": "http://" + d.http, "PROVIDER_URL": provider.AnthropicURL(), "PROCESSOR_SECRET": secret, "GREETING": dev.out.String(),
 			})
 		})
 	}

@@ -40,7 +40,23 @@ test('everything is done by keyboard alone', async (t) => {
   await says(page, 'j stays a letter in here?', { whole: true });
   await state(page, 'idle');
 
+  // The last message is written anew from the empty field, or from anywhere.
+  await keys.press('ArrowUp');
+  await page.getByRole('textbox', { name: 'Your message' }).waitFor();
+  await keys.type(' No.');
+  await keys.press('Enter');
+  await says(page, 'j stays a letter in here? No.', { whole: true });
+  await state(page, 'idle');
+  assert.equal(await focused(page), 'composer');
   await keys.press('Escape');
+  await keys.press('e');
+  await page.getByRole('textbox', { name: 'Your message' }).waitFor();
+  await keys.press('Escape');
+  assert.equal(await focused(page), 'Edit');
+  // Tab goes on to the answer's own button.
+  await keys.press('Tab');
+  assert.equal(await focused(page), 'Answer again');
+
   await keys.press('n');
   assert.equal(await focused(page), 'composer');
   await keys.type('another one');
@@ -95,9 +111,19 @@ for (const colorScheme of ['light', 'dark']) {
     await state(page, 'idle');
     await page.getByRole('status').getByText('Answer complete. w0 w1').waitFor({ state: 'attached' });
     assert.equal(await page.locator('#scroll').getAttribute('aria-busy'), 'false');
+    await page.getByRole('button', { name: 'Edit' }).click();
+    await page.getByRole('textbox', { name: 'Your message' }).fill('something else');
+    await accessible(page);
+    await picture(page, `axe-editor-${colorScheme}`);
+    await page.getByRole('button', { name: 'Cancel' }).click();
     await send(page, '#status=400');
     await state(page, 'error');
     await accessible(page);
+    await page.locator('.message.assistant').first().hover();
+    await page.getByRole('button', { name: 'Answer again' }).first().click();
+    await page.getByRole('dialog', { name: 'Answer again from here?' }).waitFor();
+    await accessible(page);
+    await page.keyboard.press('Escape');
     await picture(page, `axe-${colorScheme}`);
     for (const name of ['Chats', 'Chat', 'Replicas and events']) {
       assert.equal(await page.getByRole(name === 'Chat' ? 'main' : 'complementary', { name, exact: true }).count(), 1);
@@ -121,6 +147,12 @@ test('a phone shows one thing at a time, and nothing sideways', async (t) => {
   await fits();
   await picture(page, 'phone-chat');
   await accessible(page);
+  await page.getByRole('button', { name: 'Edit' }).tap();
+  await page.getByRole('textbox', { name: 'Your message' }).fill(word.repeat(9));
+  await fits();
+  await accessible(page);
+  await picture(page, 'phone-editor');
+  await page.getByRole('button', { name: 'Cancel' }).tap();
   const tabs = page.getByRole('navigation', { name: 'Views' });
   await tabs.getByRole('button', { name: 'Replicas' }).tap();
   await page.locator('.replicas .card').first().waitFor();

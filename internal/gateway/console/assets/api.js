@@ -17,10 +17,11 @@ export function unauthorized(ask) {
 
 // Refusal is an answer that says no. Status 0 means that there was no answer.
 export class Refusal extends Error {
-  constructor(status, code, message) {
+  constructor(status, code, message, field = '') {
     super(message);
     this.status = status;
     this.code = code;
+    this.field = field;
   }
 }
 
@@ -37,7 +38,7 @@ async function refusal(response) {
   } catch {
     // A proxy's own page says no more than its status.
   }
-  return new Refusal(response.status, body.error?.code ?? '', body.error?.message ?? `the server answered ${response.status}`);
+  return new Refusal(response.status, body.error?.code ?? '', body.error?.message ?? `the server answered ${response.status}`, body.error?.field);
 }
 
 // call asks once, and again with another token when this one is refused.
@@ -66,6 +67,9 @@ export async function call(method, path, body, signal) {
   }
 }
 
+// key is a client_id: sending again under it is sending once.
+export const key = () => Array.from(crypto.getRandomValues(new Uint8Array(12)), (byte) => byte.toString(16).padStart(2, '0')).join('');
+
 const chatPath = (id, rest = '') => `/v1/chats/${encodeURIComponent(id)}${rest}`;
 
 export const api = {
@@ -75,6 +79,7 @@ export const api = {
   send: (id, message) => call('POST', chatPath(id, '/messages'), message),
   interrupt: (id, turn) => call('POST', chatPath(id, '/interrupt'), turn ? { turn } : {}),
   retry: (id) => call('POST', chatPath(id, '/retry'), {}),
+  truncate: (id, truncation) => call('POST', chatPath(id, '/truncate'), truncation),
   remove: (id) => call('DELETE', chatPath(id)),
   workers: (signal) => call('GET', '/v1/workers', undefined, signal),
   events: (id) => (id ? chatPath(id, '/events') : '/v1/events'),

@@ -2,6 +2,7 @@
 import { api, follow, setToken, token, unauthorized } from './api.js';
 import { ChatView } from './chat.js';
 import { $, put } from './dom.js';
+import { forgetDrafts } from './drafts.js';
 import { List } from './list.js';
 import { busy } from './status.js';
 import { Events, Fleet } from './system.js';
@@ -102,7 +103,7 @@ unauthorized((used) => {
   return asking;
 });
 $('signout').hidden = !token();
-$('signout').addEventListener('click', () => { setToken(null); location.reload(); });
+$('signout').addEventListener('click', () => { setToken(null); forgetDrafts(); location.reload(); });
 
 // The keyboard.
 const single = $('single-keys');
@@ -116,6 +117,7 @@ const keys = {
   k: () => list.step(-1),
   n: () => $('new').click(),
   m: () => { look('chat'); $('composer').focus(); },
+  e: () => { look('chat'); view.edits.last(); },
   '/': () => { look('chats'); $('find').focus(); },
   '?': () => $('help-dialog').showModal(),
 };

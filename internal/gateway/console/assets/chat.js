@@ -1,15 +1,14 @@
-// One chat: its head, its conversation as it grows, and the field to take part.
-import { api, follow } from './api.js';
-import { $, age, arrange, clock, make, plural, put, say, short } from './dom.js';
+// One chat: its head, its conversation as it grows, and what a person does in it.
+import { api, follow, key } from './api.js';
+import { Composer } from './composer.js';
+import { $, age, arrange, ask, clock, make, plural, put, say, short } from './dom.js';
+import { draftOf, keepDraft } from './drafts.js';
+import { Edits } from './edits.js';
+import { Bubble, textOf, titleOf } from './message.js';
 import { busy, describe } from './status.js';
-import { Text } from './text.js';
 import { Transcript } from './transcript.js';
 
 const window_ = 100; // so many turns are in the page; earlier ones are asked for
-const known = ['demo/echo', 'openai/gpt-4o-mini', 'anthropic/claude-3-5-haiku-latest'];
-
-// key is a client_id: sending again under it is sending once.
-const key = () => Array.from(crypto.getRandomValues(new Uint8Array(12)), (byte) => byte.toString(16).padStart(2, '0')).join('');
 
 export class ChatView {
   constructor({ fleet, opened, changed }) {
@@ -18,9 +17,10 @@ export class ChatView {
     this.changed = changed;
     this.id = null;
     this.#head();
-    this.#composer();
+    this.composer = new Composer({ send: () => this.send(), stop: () => this.stop(), last: () => this.edits.last(), typed: () => this.keep() });
     this.#scrolling();
     this.#reset();
+    this.#restore();
   }
 
   #reset() {
@@ -28,6 +28,8 @@ export class ChatView {
     this.stream = null;
     this.transcript = new Transcript();
     this.turns = new Map();
+    this.edits = new Edits(this);
+    this.whole = false; // all messages were heard of, so one that is not there is gone
     this.queue = []; // what this page sent and the chat has not taken up yet
     this.unsent = null;
     this.shownTurns = window_;
@@ -36,16 +38,30 @@ export class ChatView {
     this.stick = true;
     this.spoken = '';
     $('log').replaceChildren();
-    $('problem').hidden = true;
+    this.composer.fail(null);
   }
 
   // show opens a chat; null is one that does not exist yet.
   show(id) {
     if (id === this.id && this.stream) return;
     this.#reset();
+    const { id: before } = this;
     this.id = id;
+    if (before === null && id === this.made) this.keep(); // what is typed on goes with the chat that was just made
+    else this.#restore();
     this.follow();
     this.draw();
+  }
+
+  // keep and #restore see to it that what was typed in a chat is there when one comes back.
+  keep() {
+    keepDraft(this.id, { text: this.composer.text, edits: this.edits.drafts() });
+  }
+
+  #restore() {
+    const { text, edits } = draftOf(this.id);
+    this.composer.text = text;
+    this.edits.restore(edits);
   }
 
   follow() {
@@ -97,6 +113,8 @@ export class ChatView {
     if (event.type === 'status' || event.type === 'retry') {
       this.rereading ??= setTimeout(() => { this.rereading = undefined; if (this.id) this.read(); }, 150);
     }
+    if (event.type === 'status') this.whole = true;
+    if (event.type === 'reset') this.whole = false;
     if (event.type === 'message') this.queue = this.queue.filter((one) => one.client_id !== event.message?.client_id);
   }
 
@@ -116,7 +134,7 @@ export class ChatView {
     const chat = deleted ? null : row;
     this.#drawHead(chat);
     this.#drawLog(chat);
-    this.#drawComposer(chat);
+    this.composer.draw(chat, { fresh: !this.id, closed: Boolean(this.failure || this.transcript.deleted), queue: this.queue });
     this.#toEnd();
     this.#speak(chat);
     this.changed(chat);
@@ -177,6 +195,7 @@ export class ChatView {
     const nodes = shown.map((number) => this.#turn(number, byTurn.get(number), chat, live?.turn === number ? live : null));
     if (shown.length < numbers.length) nodes.unshift(this.#earlier(numbers.length - shown.length));
     if (!numbers.length) nodes.push(this.#nothing());
+    nodes.push(...this.edits.orphans(chat));
     arrange($('log'), nodes);
     $('scroll').setAttribute('aria-busy', String(Boolean(live)));
   }
@@ -203,7 +222,7 @@ export class ChatView {
       turn = { node: make('section', { class: 'turn', 'aria-label': `Turn ${number}` }), messages: new Map(), trail: new Map() };
       this.turns.set(number, turn);
     }
-    const asked = messages.filter((message) => message.role === 'user').map((message) => this.#message(turn, message));
+    const asked = messages.filter((message) => message.role === 'user').map((message) => this.edits.node(message, chat) ?? this.#message(turn, message));
     const said = messages.filter((message) => message.role !== 'user');
     if (live && said.at(-1)?.finish) live = null;
     const answers = said.map((message) => this.#message(turn, message));
@@ -215,35 +234,26 @@ export class ChatView {
   }
 
   #message(turn, message) {
-    let entry = turn.messages.get(message.id);
-    if (entry) return entry.node;
+    let bubble = turn.messages.get(message.id);
+    if (bubble) return bubble.node;
     const live = message.role !== 'user' && turn.messages.get('live');
-    entry = live || this.#bubble(message.role);
+    bubble = live || new Bubble(message.role);
     if (live) turn.messages.delete('live');
-    entry.node.removeAttribute('data-live');
-    turn.messages.set(message.id, entry);
-    showParts(entry, message.parts, true);
-    entry.foot.replaceChildren(...footOf(message, this));
-    return entry.node;
-  }
-
-  #bubble(role) {
-    const who = role === 'user' ? 'You' : role === 'tool' ? 'Tool' : 'Assistant';
-    const entry = { texts: [], body: make('div', { class: 'body' }), foot: make('footer') };
-    entry.node = make('article', { class: `message ${role}`, 'aria-label': who }, make('span', { class: 'sr' }, `${who}: `), entry.body, entry.foot);
-    return entry;
+    turn.messages.set(message.id, bubble);
+    bubble.close(message, { retry: () => this.retry(), edit: () => this.edits.open(message), again: () => this.edits.again(message) });
+    return bubble.node;
   }
 
   #live(turn, live) {
-    let entry = turn.messages.get('live');
-    if (!entry || entry.attempt !== live.attempt) {
-      entry = this.#bubble('assistant');
-      entry.attempt = live.attempt;
-      entry.node.dataset.live = '';
-      turn.messages.set('live', entry);
+    let bubble = turn.messages.get('live');
+    if (!bubble || bubble.attempt !== live.attempt) {
+      bubble = new Bubble('assistant');
+      bubble.attempt = live.attempt;
+      bubble.node.dataset.live = '';
+      turn.messages.set('live', bubble);
     }
-    showParts(entry, live.parts.map((part) => ({ type: part.kind, text: part.text })), false);
-    return entry.node;
+    bubble.show(live.parts.map((part) => ({ type: part.kind, text: part.text })), false);
+    return bubble.node;
   }
 
   // #trail tells what became of earlier attempts of the turn. What was withdrawn stays in sight while there is nothing in its place.
@@ -310,99 +320,48 @@ export class ChatView {
     return turn.now;
   }
 
-  // The field.
-
-  #composer() {
-    const field = $('composer');
-    const fit = () => {
-      field.rows = Math.min(8, Math.max(1, field.value.split('\n').length));
-      $('send').disabled = this.sending || !field.value.trim();
-    };
-    this.fit = fit;
-    field.addEventListener('input', fit);
-    field.addEventListener('keydown', (event) => {
-      if (event.key === 'Enter' && !event.shiftKey && !event.isComposing) {
-        event.preventDefault();
-        this.send();
-      }
-      if (event.key === 'Escape') field.blur();
-    });
-    $('composer-form').addEventListener('submit', (event) => { event.preventDefault(); this.send(); });
-    $('stop').addEventListener('click', () => this.stop());
-
-    this.busyField = make('select', { id: 'busy' }, make('option', { value: 'queue' }, 'Queue it'), make('option', { value: 'interrupt' }, 'Interrupt and send'));
-    this.whenBusy = make('label', { for: 'busy' }, make('span', {}, 'While it answers '), this.busyField);
-    this.model = make('input', { id: 'model', list: 'models', placeholder: 'default model', spellcheck: 'false', autocomplete: 'off' });
-    this.system = make('textarea', { id: 'system', rows: '2', placeholder: 'System prompt (optional)' });
-    this.fresh = make('details', { class: 'fresh' }, make('summary', {}, 'Model and system prompt'), make('div', {},
-      make('label', { for: 'model' }, 'Model'), this.model, make('datalist', { id: 'models' }, ...known.map((value) => make('option', { value }))),
-      make('label', { for: 'system' }, 'System prompt'), this.system));
-    $('options').append(this.whenBusy, this.fresh);
-    fit();
-  }
-
-  #drawComposer(chat) {
-    const working = busy(chat);
-    const stopping = Boolean(chat?.interrupt_requested);
-    $('stop').hidden = !working;
-    $('stop').disabled = stopping;
-    this.whenBusy.hidden = !working;
-    this.fresh.hidden = Boolean(this.id);
-    put($('send'), working && this.busyField.value === 'queue' ? 'Queue' : 'Send');
-    const usable = !this.failure && !this.transcript.deleted;
-    $('composer').disabled = !usable;
-    $('composer-form').hidden = !usable;
-    const queued = Math.max(chat?.queued ?? 0, this.queue.length);
-    const waiting = $('waiting');
-    waiting.hidden = !queued;
-    if (queued) {
-      const others = queued - this.queue.length;
-      waiting.replaceChildren(
-        make('strong', {}, `${plural(queued, 'message')} queued`),
-        ...this.queue.map((one) => make('span', { class: 'queued' }, one.text)),
-        ...(others > 0 ? [make('span', { class: 'queued' }, `${others} sent from elsewhere`)] : []));
-    }
-    this.fit();
-  }
-
-  #problem(err) {
-    const problem = $('problem');
-    problem.hidden = !err;
-    put(problem, err?.message ?? '');
-  }
+  // What a person does.
 
   async send() {
-    const field = $('composer');
-    const text = field.value.trim() && field.value;
-    if (!text || this.sending) return;
+    const { text } = this.composer;
+    if (!text.trim() || this.composer.sending) return;
     // The same text again, because an answer was lost, is the same message.
     if (this.unsent?.text !== text || this.unsent.id !== this.id) this.unsent = { text, id: this.id, client_id: key(), chat: this.id ?? key() };
-    const { client_id, chat: id } = this.unsent;
-    this.sending = true;
-    this.fit();
+    const { transcript } = this;
+    this.composer.sending = true;
+    this.composer.fit();
+    let problem = null;
     try {
-      if (!this.id) {
-        const model = this.model.value.trim();
-        const system = this.system.value.trim();
-        await api.create({ id, title: titleOf(text), ...(model && { model }), ...(system && { system }), message: { text, client_id } });
-        this.opened(id);
-      } else {
-        const { transcript } = this;
-        const reply = await api.send(id, { text, client_id, busy: busy(transcript.row) ? this.busyField.value : 'queue' });
-        if (this.transcript === transcript) {
-          if (reply.queued) this.queue.push({ client_id, text });
-          transcript.know(reply.chat);
-        }
-      }
-      if (field.value === text) field.value = '';
-      this.unsent = null;
-      this.stick = true;
-      this.#problem(null);
+      if (this.id) await this.say(text, this.unsent.client_id);
+      else await this.#make(this.unsent);
     } catch (err) {
-      this.#problem(err);
+      problem = err;
     }
-    this.sending = false;
+    this.composer.sending = false;
+    if (this.transcript === transcript) {
+      if (!problem) {
+        if (this.composer.text === text) this.composer.text = '';
+        this.unsent = null;
+        this.stick = true;
+        this.keep();
+      }
+      this.composer.fail(problem);
+    }
     this.draw();
+  }
+
+  async #make({ text, client_id, chat: id }) {
+    await api.create({ id, title: titleOf(text), ...this.composer.options, message: { text, client_id } });
+    this.made = id;
+    this.opened(id);
+  }
+
+  // say sends a message to the chat that is shown.
+  async say(text, client_id) {
+    const { id, transcript } = this;
+    const reply = await api.send(id, { text, client_id, busy: busy(transcript.row) ? this.composer.whatIfBusy : 'queue' });
+    if (reply.queued && this.transcript === transcript) this.queue.push({ client_id, text });
+    transcript.know(reply.chat);
   }
 
   async stop() {
@@ -420,25 +379,21 @@ export class ChatView {
     try {
       const { chat } = await ask();
       transcript.know(chat);
-      this.#problem(null);
+      this.composer.fail(null);
     } catch (err) {
-      this.#problem(err);
+      this.composer.fail(err);
     }
     this.draw();
   }
 
   async remove() {
-    const dialog = $('delete-dialog');
-    dialog.returnValue = 'no';
-    dialog.showModal();
-    await new Promise((resolve) => dialog.addEventListener('close', resolve, { once: true }));
-    if (dialog.returnValue !== 'yes') return;
+    if (!await ask('delete-dialog')) return;
     try {
       await api.remove(this.id);
       this.opened(null);
       say('Deleted');
     } catch (err) {
-      this.#problem(err);
+      this.composer.fail(err);
     }
   }
 
@@ -452,15 +407,16 @@ export class ChatView {
       if (left < 60) this.stick = true;
       else if (scroll.scrollTop < top - 1) this.stick = false; // up is a person's doing, more below is not
       top = scroll.scrollTop;
-      $('latest').hidden = this.stick;
+      this.#toEnd();
     }, { passive: true });
     new ResizeObserver(() => this.#toEnd()).observe($('log')); // heights are guesses until a block comes into sight
     $('latest').addEventListener('click', () => { this.stick = true; this.draw(); scroll.focus(); });
   }
 
   #toEnd() {
-    if (this.stick) $('scroll').scrollTop = $('scroll').scrollHeight;
-    $('latest').hidden = this.stick;
+    const scroll = $('scroll');
+    if (this.stick) scroll.scrollTop = scroll.scrollHeight;
+    $('latest').hidden = this.stick || scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 60;
   }
 
   // #speak tells screen readers of what changed, once, and not of every word.
@@ -478,53 +434,4 @@ export class ChatView {
     else if (state === 'recovering') say(trouble?.heir ? `${this.fleet.name(trouble.heir)} has taken over` : 'The replica was lost. The answer so far is withdrawn. Recovering.');
     else say(label);
   }
-}
-
-const textOf = (message) => message.parts.filter((part) => part.type === 'text').map((part) => part.text ?? '').join('');
-
-function titleOf(text) {
-  const line = text.trim().split('\n')[0];
-  return [...line].length > 60 ? `${[...line].slice(0, 60).join('')}…` : line;
-}
-
-// showParts shows the parts of a message; texts that only grew are added to.
-function showParts(entry, parts, whole) {
-  parts.forEach((part, i) => {
-    let it = entry.texts[i];
-    if (!it || it.type !== part.type) {
-      it = partOf(part);
-      if (entry.texts[i]) entry.texts[i].node.replaceWith(it.node);
-      else entry.body.append(it.node);
-      entry.texts[i] = it;
-    }
-    it.text?.show(part.text ?? '');
-    if (whole) it.text?.finish();
-  });
-  entry.texts.splice(parts.length).forEach((it) => it.node.remove());
-}
-
-function partOf(part) {
-  if (part.type === 'tool_call' || part.type === 'tool_result') {
-    const detail = part.type === 'tool_call' ? JSON.stringify(part.input ?? {}) : part.text ?? '';
-    return { type: part.type, node: make('details', { class: 'tool' }, make('summary', {}, part.type === 'tool_call' ? `Called ${part.name}` : `Result of ${part.name ?? 'a tool'}`), make('pre', { tabindex: '0' }, detail)) };
-  }
-  const text = new Text();
-  if (part.type !== 'reasoning') return { type: part.type, text, node: text.node };
-  return { type: part.type, text, node: make('details', { class: 'reasoning' }, make('summary', {}, 'Reasoning'), text.node) };
-}
-
-// footOf says how a turn ended, and what it took.
-function footOf(message, view) {
-  const foot = [];
-  if (message.finish === 'interrupted') foot.push(make('span', { class: 'tag' }, 'Stopped'));
-  if (message.finish === 'length') foot.push(make('span', { class: 'tag warn' }, 'Cut: the answer reached its limit'));
-  if (message.finish === 'error') {
-    foot.push(make('div', { class: 'failure' },
-      make('strong', {}, message.error?.code?.replaceAll('_', ' ') ?? 'error'), make('span', {}, message.error?.message ?? ''),
-      make('button', { type: 'button', class: 'small', onclick: () => view.retry() }, 'Try again')));
-  }
-  const { usage } = message;
-  if (usage?.output_tokens) foot.push(make('span', { class: 'usage' }, `${plural(usage.output_tokens, 'token')}`));
-  if (message.role === 'user') foot.push(make('time', { class: 'usage', datetime: message.created_at }, clock(message.created_at)));
-  return foot;
 }

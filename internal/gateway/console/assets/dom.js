@@ -55,3 +55,13 @@ export function age(ms) {
 export const short = (id) => (id.length > 13 ? `${id.slice(0, 6)}…${id.slice(-6)}` : id);
 
 export const plural = (n, word) => `${n.toLocaleString('en')} ${word}${n === 1 ? '' : 's'}`;
+
+// ask asks in a dialog whose affirmative button has the value yes.
+export async function ask(id, words) {
+  const dialog = $(id);
+  if (words) put(dialog.querySelector('p'), words);
+  dialog.returnValue = 'no';
+  dialog.showModal();
+  await new Promise((resolve) => dialog.addEventListener('close', resolve, { once: true }));
+  return dialog.returnValue === 'yes';
+}

@@ -91,6 +91,14 @@ export class Transcript {
     this.live = null;
   }
 
+  // replaced takes what a truncation at a message answered, before its events come.
+  replaced(from, { chat, message }) {
+    if (!this.messages.has(from)) return; // they came
+    this.#removed({ removed_from: from });
+    this.#message({ message });
+    this.know(chat);
+  }
+
   #retry({ turn, retry }) {
     this.trouble = { kind: 'retry', worker: null, at: retry.at, attempt: retry.attempt, error: retry.error };
     this.#explain(this.trouble);
