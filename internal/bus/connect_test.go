@@ -105,7 +105,7 @@ func TestWhatIsServedIsUpWhenOthersReachIt(t *testing.T) {
 	for range 2 {
 		switch receive(t, up) {
 		case "control":
-			if a := caller.Probe(ctx, "worker"); a != bus.Answered {
+			if a := probe(t, caller, "worker"); a != bus.Answered {
 				t.Errorf("the worker is up, and a probe says %s", a)
 			}
 		case "api":

@@ -51,9 +51,10 @@ func setup(t testing.TB) *kit {
 	return k
 }
 
+// connect makes one more bus. Nothing comes again because of an AckWait in the time that a test waits, so what comes in time was not waiting for one.
 func (k *kit) connect(t testing.TB, config bus.Config) *bus.Bus {
 	t.Helper()
-	config.URL = k.server.URL()
+	config.URL, config.AckWait = k.server.URL(), 3*patience
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	b, err := bus.Connect(ctx, config)

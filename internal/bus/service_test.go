@@ -65,7 +65,7 @@ func TestTheAPIAnswers(t *testing.T) {
 			t.Errorf("%.10q: got %.10q, %v", text, out.Text, err)
 		}
 	}
-	if m, err := k.nc.Request("chats.echo", nil, time.Second); err != nil || string(m.Data) != `{"text":""}` {
+	if m, err := k.nc.Request("chats.echo", nil, patience); err != nil || string(m.Data) != `{"text":""}` {
 		t.Errorf("an empty request: %v, %v", m, err)
 	}
 }
@@ -79,7 +79,7 @@ func TestRefusalsComeBackAsTheyWereMade(t *testing.T) {
 	if err := k.bus.Call(t.Context(), "chats.refuse", echo{}, nil); !errors.As(err, &got) || !cmp.Equal(want, got) {
 		t.Errorf("got %v", err)
 	}
-	m, err := k.nc.Request("chats.refuse", nil, time.Second)
+	m, err := k.nc.Request("chats.refuse", nil, patience)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +130,7 @@ func TestBadRequestsAreRefused(t *testing.T) {
 	for data, code := range map[string]string{
 		`{`: "400", `[]`: "400", `{"text":7}`: "400", `{"text":"a"} x`: "400", `{"unknown":1}`: "400", "{\"text\":\"\xff\"}": "422",
 	} {
-		m, err := k.nc.Request("chats.echo", []byte(data), time.Second)
+		m, err := k.nc.Request("chats.echo", []byte(data), patience)
 		if err != nil || m.Header.Get(micro.ErrorCodeHeader) != code {
 			t.Errorf("%q: %v, %v", data, m, err)
 		}
@@ -215,7 +215,7 @@ func TestTheServiceShowsItsStats(t *testing.T) {
 	})
 	ask := func(verb string, out any) {
 		t.Helper()
-		m, err := k.nc.Request("$SRV."+verb+".processor", nil, time.Second)
+		m, err := k.nc.Request("$SRV."+verb+".processor", nil, patience)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -135,7 +135,7 @@ func TestVerifyNamesWhatIsWrong(t *testing.T) {
 	}
 	want := []string{
 		"consumer processors-resume does not exist",
-		"consumer processors: ack wait is 1h0m0s, want 5s",
+		"consumer processors: ack wait is 1h0m0s, want 1m0s",
 		"stream CHAT_PARTIALS does not exist",
 	}
 	if got := strings.Join(all, "\n"); got != strings.Join(want, "\n") {
