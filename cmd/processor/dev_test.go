@@ -219,6 +219,11 @@ func TestDevRunsEverythingAndOutlivesItsReplicas(t *testing.T) {
 	kill(d.pid(again, "dev-1"))
 	again.err.until(t, "starting it again")
 	again.err.until(t, `(?s)starting it again.*msg=registered`)
+	// Its database would outlive a kill for a moment, and write into a folder that is being removed.
+	again.signal(syscall.SIGTERM)
+	if code := again.exit(); code != 0 {
+		t.Errorf("dev exits with %d after its replica was started again", code)
+	}
 }
 
 func TestOneFolderHasOneDev(t *testing.T) {
