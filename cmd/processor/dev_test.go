@@ -266,16 +266,15 @@ func isZombie(pid int) bool {
 func TestASecondSignalKillsTheReplicas(t *testing.T) {
 	t.Parallel()
 	d := newDevs(t)
-	dev := d.start("--replicas", "1", "--database-url", suite.Postgres(t))
+	dev := d.start("--replicas", "1", "--drain-timeout", "5m", "--database-url", suite.Postgres(t)) // longer than a test waits, as is the answer
 	dev.out.until(t, "Try:")
-	answer := start(t, d.dir, "send", "--nats-url", "nats://"+d.nats, strings.Repeat("on and on ", 5000))
+	answer := start(t, d.dir, "send", "--nats-url", "nats://"+d.nats, strings.Repeat("on and on ", 10_000))
 	answer.out.until(t, "on")
 	dev.signal(syscall.SIGINT)
 	dev.out.until(t, "stopping: replicas finish their turns")
 	dev.signal(syscall.SIGINT)
-	began := time.Now()
-	if code := dev.exit(); code != 0 || time.Since(began) > 8*time.Second {
-		t.Errorf("dev exits with %d after %s", code, time.Since(began))
+	if code := dev.exit(); code != 0 {
+		t.Errorf("dev exits with %d", code)
 	}
 }
 

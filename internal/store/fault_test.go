@@ -193,18 +193,24 @@ func ping(t *testing.T, address string) error {
 func TestASweepersLockIsFreedWhenItFreezes(t *testing.T) {
 	t.Parallel()
 	address := suite.Postgres(t)
-	frozen := openWith(t, address, 300*time.Millisecond)
-	conn, err := frozen.HoldSweep(t.Context())
+	other := openWith(t, address, time.Minute)
+	pass := chat.Pass{SuspectAfter: time.Second, RedispatchAfter: time.Second, Batch: 10}
+	conn, err := openWith(t, address, time.Minute).HoldSweep(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Release()
-	other := openWith(t, address, time.Minute)
-	pass := chat.Pass{SuspectAfter: time.Second, RedispatchAfter: time.Second, Batch: 10}
 	first, err := other.Sweep(t.Context(), pass)
 	if err != nil || first.Held {
-		t.Fatalf("a sweep beside the frozen one: %+v, %v", first, err)
+		t.Fatalf("a sweep beside one that takes its time: %+v, %v", first, err)
 	}
+	if _, err := conn.Exec(t.Context(), "rollback"); err != nil {
+		t.Fatal(err)
+	}
+	conn.Release()
+	if conn, err = openWith(t, address, 300*time.Millisecond).HoldSweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Release()
 	for started := time.Now(); ; {
 		r, err := other.Sweep(t.Context(), pass)
 		if err != nil {

@@ -21,9 +21,10 @@ var suite = localtest.New(func(ctx context.Context, url string) error {
 
 func TestMain(m *testing.M) { suite.Main(m) }
 
-// timing is what the contract's suite expects.
+// timing is what the contract's suite expects. Tests hold transactions open, on machines that may be slow.
 func timing() chat.Timing {
 	t := chat.DefaultTiming()
+	t.Statement, t.IdleTx = time.Minute, time.Minute
 	t.RedispatchAfter, t.SuspectAfter = chattest.RedispatchAfter, chattest.SuspectAfter
 	return t
 }
