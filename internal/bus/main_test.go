@@ -11,15 +11,15 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"go.uber.org/goleak"
 
 	"processor/internal/bus"
 	"processor/internal/chat"
+	"processor/internal/leaktest"
 	"processor/internal/local"
 	"processor/internal/local/localtest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // patience is how long a test waits for what must happen. It is far above what anything here takes.
 const patience = 20 * time.Second

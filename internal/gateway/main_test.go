@@ -3,7 +3,7 @@ package gateway
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"processor/internal/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }

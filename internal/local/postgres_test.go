@@ -15,14 +15,15 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"go.uber.org/goleak"
+
+	"processor/internal/leaktest"
 )
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(parentDir); dir != "" {
 		beKilled(dir)
 	}
-	goleak.VerifyTestMain(m)
+	leaktest.Main(m)
 }
 
 func startPostgres(t *testing.T, cfg PostgresConfig) *Postgres {

@@ -4,13 +4,12 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"processor/internal/chat"
 	"processor/internal/chat/chattest"
+	"processor/internal/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 func TestCloneSharesNothingThatChanges(t *testing.T) {
 	t.Parallel()

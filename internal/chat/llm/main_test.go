@@ -9,14 +9,14 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"go.uber.org/goleak"
 
 	"processor/internal/chat"
 	"processor/internal/chat/llm"
 	"processor/internal/chat/llm/llmtest"
+	"processor/internal/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 const secret = "sk-test-0123456789abcdef"
 

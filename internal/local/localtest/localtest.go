@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"go.uber.org/goleak"
 
+	"processor/internal/leaktest"
 	"processor/internal/local"
 )
 
@@ -48,7 +49,7 @@ func New(migrate func(ctx context.Context, url string) error) *Suite {
 
 // Main runs the tests, stops what they shared, fails when a goroutine is left, and exits.
 func (s *Suite) Main(m *testing.M, options ...goleak.Option) {
-	goleak.VerifyTestMain(runner{suite: s, m: m}, options...)
+	leaktest.Main(runner{suite: s, m: m}, options...)
 }
 
 // runner stops the shared server between the last test and the search for leaks.

@@ -146,7 +146,7 @@ func (n node) run(ctx context.Context, suite string, env map[string]string) erro
 func inGroup(cmd *exec.Cmd) *exec.Cmd {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	cmd.WaitDelay = time.Second
+	cmd.WaitDelay = reserve / 2 // also how long its last words may take after its end
 	return cmd
 }
 

@@ -11,13 +11,12 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"processor/internal/chat"
 	"processor/internal/chat/llm/llmtest"
+	"processor/internal/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 func limit(t *testing.T) context.Context {
 	t.Helper()
