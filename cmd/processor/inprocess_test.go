@@ -209,6 +209,16 @@ func (d *deployment) dispatched(id chat.ID) bool {
 	return len(present) == 1
 }
 
+// dispatchedAll is dispatched for many chats.
+func (d *deployment) dispatchedAll(ids []chat.ID) bool {
+	var stale []chat.Stale
+	for _, id := range ids {
+		stale = append(stale, chat.Stale{Chat: id})
+	}
+	missing, _, err := d.client.Missing(d.ctx, stale)
+	return err == nil && len(missing) == 0
+}
+
 // atRest waits until no chat has work, checks the invariants over all rows, and returns these.
 func (d *deployment) atRest() chattest.Rows {
 	d.t.Helper()

@@ -214,6 +214,7 @@ func TestTheChatsOfAKilledReplicaComeBeforeABacklog(t *testing.T) {
 	killed := time.Now()
 	d.await("all chats of the killed replica are taken back", func() bool { return len(d.chats(chat.Running)) == 10 })
 	taken := time.Since(killed)
+	d.await("all of them are dispatched", func() bool { return d.dispatchedAll(begun) }) // which comes after the commit
 	d.provider.Gate("begun").Open()
 	d.provider.Gate("filler").Open()
 	d.finished()
