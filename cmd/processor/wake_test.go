@@ -152,8 +152,9 @@ func TestTheSweeperAnswersForALostDispatchOfAYield(t *testing.T) {
 	d.provider.Gate("c").Open()
 	d.answered("c")
 	d.atRest()
-	if n := b.metric("redispatches_total", ""); n != 1 {
-		t.Errorf("the sweeper dispatched %g chats", n)
+	// It may be dispatched for nothing once more, when it is claimed between the sweep that found it due and the look into the stream.
+	if n := b.metric("redispatches_total", ""); n < 1 || len(d.calls("c")) != 2 {
+		t.Errorf("the sweeper dispatched %g chats, and the model was called %d times", n, len(d.calls("c")))
 	}
 }
 
@@ -208,8 +209,8 @@ func TestWhatWaitedThroughAWipeWithoutAReplicaIsDispatched(t *testing.T) {
 	a := d.inside("a", inside{timing: brisk()})
 	d.answered("c")
 	d.atRest()
-	if n := a.metric("redispatches_total", ""); n != 1 {
-		t.Errorf("the sweeper dispatched %g chats", n)
+	if n := a.metric("redispatches_total", ""); n < 1 || len(d.calls("c")) != 1 { // more than once when it is claimed late
+		t.Errorf("the sweeper dispatched %g chats, and the model was called %d times", n, len(d.calls("c")))
 	}
 }
 
