@@ -343,7 +343,7 @@ func TestTheServiceShowsItselfToTheNATSTool(t *testing.T) {
 	a.start("a", "--slots=7")
 	a.send("c", "#tokens=2 #hold=1")
 	a.held("c")
-	want := []string{"create", "delete", "get", "interrupt", "list", "messages", "retry", "send", "truncate", "workers"}
+	want := []string{"create", "delete", "get", "interrupt", "list", "messages", "retry", "send", "truncate", "update", "workers"}
 	var info struct {
 		Name, Version, Description string
 		Metadata                   map[string]string
@@ -410,7 +410,7 @@ func TestNoRequestEndsAReplica(t *testing.T) {
 func endpoints(s *chat.Service) map[string]bus.Endpoint {
 	return map[string]bus.Endpoint{
 		"create": bus.JSON(s.Create), "send": bus.JSON(s.Send), "get": bus.JSON(s.Get), "messages": bus.JSON(s.Messages), "list": bus.JSON(s.List),
-		"interrupt": bus.JSON(s.Interrupt), "retry": bus.JSON(s.Retry), "delete": bus.JSON(s.Delete), "workers": bus.JSON(s.Workers), "snapshot": bus.JSON(s.Snapshot),
+		"interrupt": bus.JSON(s.Interrupt), "retry": bus.JSON(s.Retry), "update": bus.JSON(s.Update), "delete": bus.JSON(s.Delete), "workers": bus.JSON(s.Workers), "snapshot": bus.JSON(s.Snapshot),
 	}
 }
 

@@ -53,6 +53,7 @@ func TestTheAPIOverHTTPDoesWhatTheDocumentSays(t *testing.T) {
 	do(200, "POST", "/v1/chats/c/retry", "")
 	do(200, "POST", "/v1/chats/c/interrupt", `{}`)
 	d.answered("c")
+	do(200, "PATCH", "/v1/chats/c", `{"title":"renamed"}`)
 	do(200, "GET", "/v1/workers", "")
 	do(200, "DELETE", "/v1/chats/c", "")
 	if got := w.do("GET", "/v1/chats/c", ""); got.status != 404 {
@@ -89,7 +90,7 @@ func TestTheDocumentNamesEveryFieldOfARequest(t *testing.T) {
 	}
 	d.must(json.Unmarshal([]byte(d.over(address).text("GET", "/openapi.json")), &doc))
 	for _, v := range []any{
-		chat.CreateRequest{}, chat.SendRequest{}, chat.InterruptRequest{}, chat.ChatRequest{}, chat.TruncateRequest{}, chat.Params{}, chat.Usage{},
+		chat.CreateRequest{}, chat.SendRequest{}, chat.InterruptRequest{}, chat.ChatRequest{}, chat.TruncateRequest{}, chat.UpdateRequest{}, chat.Params{}, chat.Usage{},
 		chat.CreateReply{}, chat.SendReply{}, chat.TruncateReply{}, chat.ListReply{}, chat.MessagesReply{}, chat.WorkersReply{}, chat.Worker{}, chat.Part{}, chat.TurnError{},
 	} {
 		typ := reflect.TypeOf(v)
@@ -138,6 +139,8 @@ func (r badRequest) asHTTP() (method, path, body string, ok bool) {
 		return "POST", base + "/messages", r.request, named || (fields == nil && r.request != "")
 	case "chats.interrupt", "chats.retry", "chats.truncate":
 		return "POST", base + strings.Replace(r.subject, "chats.", "/", 1), r.request, named
+	case "chats.update":
+		return "PATCH", base, r.request, named
 	case "chats.get":
 		return "GET", base + "?" + query.Encode(), "", named
 	case "chats.messages":
@@ -249,6 +252,7 @@ func TestATokenLetsInAndATenantSeesItsOwnChatsOnly(t *testing.T) {
 		{"POST", "/v1/chats/%s/interrupt", ""},
 		{"POST", "/v1/chats/%s/retry", ""},
 		{"POST", "/v1/chats/%s/truncate", `{"message":1}`},
+		{"PATCH", "/v1/chats/%s", `{"title":"mine"}`},
 		{"DELETE", "/v1/chats/%s", ""},
 	} {
 		for _, id := range []string{"c", "d"} {

@@ -279,7 +279,7 @@ func (f *fuzzer) path() string {
 func (f *fuzzer) body() []byte {
 	text := pick(f, "#tokens=2", "hello", "", "\x00", "\xff\xfe", strings.Repeat("x", 300<<10), f.word())
 	raw := []byte(pick(f, "", "{}", "null", "[]", "not JSON", `{"text":`+quoted(text)+`}`, `{"id":"mine","message":{"text":`+quoted(text)+`}}`, `{"id":"mine2","tenant":"t"}`,
-		`{"id":"safe"}`, `{"message":1}`, `{"turn":1}`, `{"text":"a","busy":"interrupt","client_id":"x"}`, `{"text":"b","client_id":"x"}`, `{"metadata":{"a":[1,{"b":null}]}}`, pick(f, f.seeds...)))
+		`{"id":"safe"}`, `{"message":1}`, `{"turn":1}`, `{"text":"a","busy":"interrupt","client_id":"x"}`, `{"text":"b","client_id":"x"}`, `{"metadata":{"a":[1,{"b":null}]}}`, `{"title":`+quoted(text)+`}`, pick(f, f.seeds...)))
 	for range f.rand.IntN(3) {
 		if len(raw) > 0 && f.rand.IntN(2) == 0 {
 			raw[f.rand.IntN(len(raw))] = byte(f.rand.IntN(256))

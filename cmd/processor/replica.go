@@ -261,7 +261,7 @@ func (r *replica) serveAPI(ctx context.Context, id chat.WorkerID, up func()) err
 		Stats: r.stats, Observe: r.metrics.Request, Up: up,
 		Endpoints: map[string]bus.Endpoint{
 			"create": bus.JSON(s.Create), "send": bus.JSON(s.Send), "get": bus.JSON(s.Get), "messages": bus.JSON(s.Messages),
-			"list": bus.JSON(s.List), "interrupt": bus.JSON(s.Interrupt), "retry": bus.JSON(s.Retry), "truncate": bus.JSON(s.Truncate), "delete": bus.JSON(s.Delete),
+			"list": bus.JSON(s.List), "interrupt": bus.JSON(s.Interrupt), "retry": bus.JSON(s.Retry), "truncate": bus.JSON(s.Truncate), "update": bus.JSON(s.Update), "delete": bus.JSON(s.Delete),
 			"workers": bus.JSON(s.Workers), "snapshot": bus.JSON(s.Snapshot),
 		},
 	})

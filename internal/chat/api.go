@@ -99,6 +99,12 @@ type (
 		Chat    Chat    `json:"chat"`
 		Message Message `json:"message"`
 	}
+	// UpdateRequest changes what a chat is called: its title, its metadata as a whole, or both. What is left out stays.
+	UpdateRequest struct {
+		Chat     ID              `json:"chat"`
+		Title    *string         `json:"title,omitempty"`
+		Metadata json.RawMessage `json:"metadata,omitempty"`
+	}
 	// FindRequest names a user message by its sender's id.
 	FindRequest struct {
 		Chat     ID     `json:"chat"`

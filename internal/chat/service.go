@@ -22,6 +22,7 @@ type Service struct {
 // ServiceStore is the store as the service needs it.
 type ServiceStore interface {
 	Commands
+	Labels
 	Histories
 	Queries
 }

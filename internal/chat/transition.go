@@ -23,6 +23,7 @@ const (
 	Retry     Transition = "retry"
 	Truncate  Transition = "truncate"
 	Append    Transition = "append"
+	Update    Transition = "update"
 	Delete    Transition = "delete"
 )
 
@@ -70,6 +71,10 @@ func newTable() []Rule {
 		{Truncate, Running, []Status{Pending}, false, "the same; the owner is fenced and told to look"},
 		{Truncate, Parked, []Status{Pending}, false, "the same; the error is gone"},
 		{Append, Waiting, []Status{Waiting}, false, "turns that are over, with their answers"},
+		{Update, Waiting, []Status{Waiting}, false, "title and metadata; whoever owns the chat is not told"},
+		{Update, Pending, []Status{Pending}, false, ""},
+		{Update, Running, []Status{Running}, false, ""},
+		{Update, Parked, []Status{Parked}, false, ""},
 		{Delete, Waiting, []Status{Gone}, false, ""},
 		{Delete, Pending, []Status{Gone}, false, ""},
 		{Delete, Running, []Status{Gone}, false, "the owner finds no row and stops"},

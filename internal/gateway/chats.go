@@ -43,6 +43,21 @@ func (g *Gateway) get(w http.ResponseWriter, r *http.Request) error {
 	return g.kit.Write(w, http.StatusOK, reply)
 }
 
+func (g *Gateway) update(w http.ResponseWriter, r *http.Request) error {
+	var request chat.UpdateRequest
+	if err := g.kit.Read(w, r, &request); err != nil {
+		return err
+	}
+	if err := named(&request.Chat, r); err != nil {
+		return err
+	}
+	reply, err := g.service.Update(r.Context(), request)
+	if err != nil {
+		return err
+	}
+	return g.kit.Write(w, http.StatusOK, reply)
+}
+
 func (g *Gateway) remove(w http.ResponseWriter, r *http.Request) error {
 	reply, err := g.service.Delete(r.Context(), chat.ChatRequest{Chat: idOf(r)})
 	if err != nil {

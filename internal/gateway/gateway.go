@@ -31,9 +31,15 @@ type Queries interface {
 	Before(ctx context.Context, r chat.TurnRequest) (chat.TurnReply, error)
 }
 
+// Labels are what callers may change of what a chat is called.
+type Labels interface {
+	Update(ctx context.Context, r chat.UpdateRequest) (chat.ChatReply, error)
+}
+
 // Service is one service behind every API.
 type Service interface {
 	Commands
+	Labels
 	Queries
 }
 
@@ -127,6 +133,7 @@ func (g *Gateway) routes() []route {
 		{"POST /v1/chats", g.create},
 		{"GET /v1/chats", g.list},
 		{"GET /v1/chats/{id}", g.get},
+		{"PATCH /v1/chats/{id}", g.update},
 		{"DELETE /v1/chats/{id}", g.remove},
 		{"POST /v1/chats/{id}/messages", g.send},
 		{"GET /v1/chats/{id}/messages", g.messages},

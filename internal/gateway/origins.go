@@ -56,7 +56,7 @@ func (o origins) admit(w http.ResponseWriter, r *http.Request) (done bool, err e
 		}
 		header.Set("Access-Control-Expose-Headers", "*")
 		if r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "" {
-			header.Set("Access-Control-Allow-Methods", "GET, POST, DELETE")
+			header.Set("Access-Control-Allow-Methods", "GET, POST, PATCH, DELETE")
 			if asked := r.Header.Get("Access-Control-Request-Headers"); asked != "" {
 				header.Set("Access-Control-Allow-Headers", asked)
 			}

@@ -56,7 +56,7 @@ func Statements() map[string]string {
 		"loseSQL": loseSQL, "ownedSQL": ownedSQL, "parkSQL": parkSQL, "pruneSQL": pruneSQL, "recoverSQL": recoverSQL,
 		"registerSQL": registerSQL, "releaseSQL": releaseSQL, "retrySQL": retrySQL, "schemaSQL": schemaSQL, "sendSQL": sendSQL,
 		"snapshotSQL": snapshotSQL, "staleSQL": staleSQL, "agedSQL": agedSQL, "sweptSQL": sweptSQL, "sweepLockSQL": sweepLockSQL,
-		"targetSQL": targetSQL, "truncateSQL": truncateSQL, "undispatchedSQL": undispatchedSQL, "unownedListSQL": unownedListSQL, "unownedSQL": unownedSQL, "unregisterSQL": unregisterSQL,
+		"targetSQL": targetSQL, "truncateSQL": truncateSQL, "updateSQL": updateSQL, "undispatchedSQL": undispatchedSQL, "unownedListSQL": unownedListSQL, "unownedSQL": unownedSQL, "unregisterSQL": unregisterSQL,
 		"workersSQL": workersSQL, "yieldSQL": yieldSQL,
 	}
 	for name, sql := range all {

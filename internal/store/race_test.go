@@ -56,6 +56,10 @@ func (p *player) moves() map[chat.Transition]func(context.Context, *store.Store)
 			return err
 		},
 		chat.Retry: func(ctx context.Context, s *store.Store) error { _, err := s.Retry(ctx, p.lease.Chat); return err },
+		chat.Update: func(ctx context.Context, s *store.Store) error {
+			_, err := s.Update(ctx, chat.Labelling{Chat: p.lease.Chat, Metadata: []byte(`{}`)})
+			return err
+		},
 		chat.Truncate: func(ctx context.Context, s *store.Store) error {
 			_, err := s.Truncate(ctx, chat.Truncation{Chat: p.lease.Chat, Message: p.first})
 			p.truncated.Store(p.truncated.Load() || err == nil)

@@ -1,6 +1,7 @@
 package chattest
 
 import (
+	"encoding/json"
 	"fmt"
 
 	"pgregory.net/rapid"
@@ -26,6 +27,18 @@ func (g *game) exchanges(least int) []chat.Exchange {
 func (g *game) appended() {
 	id, all := g.chat(), g.exchanges(1)
 	g.move(fmt.Sprintf("append %d turns to %s", len(all), id), func(p *player) view { return p.outcome(p.Append(p.ctx, id, all)) })
+}
+
+func (g *game) update() {
+	l := chat.Labelling{Chat: g.chat()}
+	if rapid.Bool().Draw(g.T, "with title") {
+		title := g.fresh("title-")
+		l.Title = &title
+	}
+	if l.Title == nil || rapid.Bool().Draw(g.T, "with metadata") {
+		l.Metadata = rapid.SampledFrom([]json.RawMessage{[]byte(`{}`), []byte(`{"k": "v"}`)}).Draw(g.T, "metadata")
+	}
+	g.move(fmt.Sprintf("update %+v", l), func(p *player) view { return p.outcome(p.Update(p.ctx, l)) })
 }
 
 // fork copies a chat's history to a chat that may exist, up to a turn that may not.

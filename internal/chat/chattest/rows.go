@@ -14,6 +14,7 @@ type Store interface {
 	chat.Runs
 	chat.Opens
 	chat.Commands
+	chat.Labels
 	chat.Histories
 	chat.Queries
 	chat.Beats

@@ -18,7 +18,7 @@ func Suite(t *testing.T, open func(t *testing.T) Store) {
 	rules := slices.Concat(
 		creating(), sending(), repeatingSends(), queueing(), interruptingSends(),
 		claiming(), loading(), committing(), ending(), handing(), repeating(),
-		interrupting(), stopping(), withdrawing(), keeping(), retrying(), truncating(), truncatingBusy(), finding(), appending(), forking(), forgetting(), forgettingNoOther(),
+		interrupting(), stopping(), withdrawing(), keeping(), retrying(), truncating(), truncatingBusy(), finding(), updating(), appending(), forking(), forgetting(), forgettingNoOther(),
 		recovering(), losing(), sparing(), budgets(), parking(), dispatching(), waking(),
 		beating(), pruning(), reading(), racing(), keepingTenantsApart(), sendingTogether(), truncatingTogether(), sweepingTogether(),
 	)

@@ -110,6 +110,8 @@ func (k *kit) try(tr chat.Transition, l chat.Lease, v variant) (from chat.Status
 		out, err = k.s.Truncate(k.ctx, chat.Truncation{Chat: l.Chat, Message: k.firstOf(l.Number)})
 	case chat.Append:
 		out, err = k.s.Append(k.ctx, l.Chat, []chat.Exchange{{Said: say("elsewhere"), ClientID: "elsewhere"}})
+	case chat.Update:
+		out, err = k.s.Update(k.ctx, chat.Labelling{Chat: l.Chat, Metadata: []byte(`{"k": "v"}`)})
 	case chat.Delete:
 		var c chat.Chat
 		c, err = k.s.Delete(k.ctx, l.Chat)

@@ -57,6 +57,11 @@ func asks() []asked {
 			}
 			return err
 		}},
+		{"update", func(ctx context.Context, s Store, id chat.ID) error {
+			title := "of a caller"
+			_, err := s.Update(ctx, chat.Labelling{Chat: id, Title: &title})
+			return err
+		}},
 		{"retry", func(ctx context.Context, s Store, id chat.ID) error { _, err := s.Retry(ctx, id); return err }},
 		{"truncate", func(ctx context.Context, s Store, id chat.ID) error {
 			all, err := s.Snapshot(chat.WithTenant(ctx, ""), id, 0, 1)
