@@ -159,6 +159,23 @@ test('conversations hold items and responses', async () => {
   await assert.rejects(client.responses.retrieve(r.id), OpenAI.NotFoundError);
 });
 
+test('a conversation gets other metadata, and keeps its items', async () => {
+  const client = alive();
+  const { id } = await client.conversations.create({ metadata: { topic: 'x', k: 'v' }, items: [{ type: 'message', role: 'user', content: 'hi' }] });
+  const updated = await clientOf(replicas[1]).conversations.update(id, { metadata: { topic: 'y' } });
+  assert.deepEqual(updated.metadata, { topic: 'y' });
+  assert.deepEqual(await client.conversations.retrieve(id), updated);
+  assert.deepEqual((await client.conversations.update(id, { metadata: null })).metadata, {});
+  const [item] = (await client.conversations.items.list(id)).data;
+  assert.deepEqual(await client.conversations.items.retrieve(item.id, { conversation_id: id }), item);
+  await assert.rejects(client.conversations.items.delete(item.id, { conversation_id: id }), (e) => {
+    assert.ok(e instanceof OpenAI.BadRequestError);
+    assert.equal(e.code, 'unsupported_operation');
+    return true;
+  });
+  await assert.rejects(client.conversations.update('conv_nope', { metadata: {} }), OpenAI.NotFoundError);
+});
+
 test('a response that is the only one is deleted', async () => {
   const client = alive();
   const r = await client.responses.create({ model, input: 'once' });

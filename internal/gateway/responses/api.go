@@ -24,6 +24,7 @@ type Turns interface {
 type Chats interface {
 	Append(ctx context.Context, r chat.AppendRequest) (chat.AppendReply, error)
 	Get(ctx context.Context, r chat.ChatRequest) (chat.ChatReply, error)
+	Update(ctx context.Context, r chat.UpdateRequest) (chat.ChatReply, error)
 	Delete(ctx context.Context, r chat.ChatRequest) (chat.DeleteReply, error)
 }
 
@@ -73,10 +74,13 @@ func (a *API) Register(mux *http.ServeMux) {
 		"GET /v1/responses/{id}/input_items":      a.inputItems,
 		"POST /v1/conversations":                  a.createConversation,
 		"GET /v1/conversations/{id}":              a.conversation,
+		"POST /v1/conversations/{id}":             a.updateConversation,
 		"DELETE /v1/conversations/{id}":           a.removeConversation,
 		"POST /v1/conversations/{id}/items":       a.addItems,
 		"GET /v1/conversations/{id}/items":        a.items,
 		"GET /v1/conversations/{id}/items/{item}": a.item,
+
+		"DELETE /v1/conversations/{id}/items/{item}": a.removeItem,
 	} {
 		mux.Handle(pattern, a.serve(f))
 	}

@@ -44,15 +44,9 @@ func (a *API) createConversation(w http.ResponseWriter, r *http.Request) error {
 // readItems reads a body of items, and of metadata where a conversation is made. Items are messages: what a system message says belongs to a
 // request's instructions here.
 func (a *API) readItems(w http.ResponseWriter, r *http.Request, making bool) (input, map[string]string, error) {
-	raw, err := a.kit.Body(w, r, maxBody)
+	body, err := a.fields(w, r)
 	if err != nil {
 		return input{}, nil, err
-	}
-	body := &reader{}
-	if len(raw) > 0 {
-		if err := json.Unmarshal(raw, &body.fields); err != nil {
-			return input{}, nil, refuse(http.StatusBadRequest, "invalid_json", "", "the request's body must be a JSON object")
-		}
 	}
 	var in input
 	if items := body.take("items"); items != nil {
@@ -64,13 +58,21 @@ func (a *API) readItems(w http.ResponseWriter, r *http.Request, making bool) (in
 	if making {
 		metadata = body.metadata()
 	}
-	for name := range body.fields {
-		body.fail(refuse(http.StatusBadRequest, "unknown_parameter", name, "Unknown parameter: '"+name+"'."))
-	}
+	body.end()
 	if len(in.instructions) > 0 {
 		body.fail(unsupported("items"))
 	}
 	return in, metadata, body.err
+}
+
+// fields reads a body's fields; no body has none.
+func (a *API) fields(w http.ResponseWriter, r *http.Request) (*reader, error) {
+	body := &reader{}
+	raw, err := a.kit.Body(w, r, maxBody)
+	if err == nil && len(raw) > 0 && json.Unmarshal(raw, &body.fields) != nil {
+		err = refuse(http.StatusBadRequest, "invalid_json", "", "the request's body must be a JSON object")
+	}
+	return body, err
 }
 
 // thread finds the conversation that the path names.
@@ -94,6 +96,41 @@ func (a *API) conversation(w http.ResponseWriter, r *http.Request) error {
 	return a.kit.Write(w, http.StatusOK, conversationOf(c))
 }
 
+// updateConversation puts other metadata in place of all that was, also while a response is in progress.
+func (a *API) updateConversation(w http.ResponseWriter, r *http.Request) error {
+	c, err := a.thread(r)
+	if err != nil {
+		return err
+	}
+	body, err := a.fields(w, r)
+	if err != nil {
+		return err
+	}
+	if _, given := body.fields["metadata"]; !given {
+		body.fail(refuse(http.StatusBadRequest, "missing_required_parameter", "metadata", "Missing required parameter: 'metadata'."))
+	}
+	metadata := body.metadata()
+	body.end()
+	if body.err != nil {
+		return body.err
+	}
+	if metadata == nil {
+		metadata = map[string]string{}
+	}
+	request := chat.UpdateRequest{Chat: c.ID}
+	if request.Metadata, err = json.Marshal(metadata); err != nil {
+		return err
+	}
+	reply, err := a.service.Update(r.Context(), request)
+	if is(err, chat.NotFound, "") {
+		err = unknownConversation(r.PathValue("id"))
+	}
+	if err != nil {
+		return err
+	}
+	return a.kit.Write(w, http.StatusOK, conversationOf(reply.Chat))
+}
+
 func (a *API) removeConversation(w http.ResponseWriter, r *http.Request) error {
 	c, err := a.thread(r)
 	if err == nil {
@@ -113,6 +150,9 @@ func (a *API) addItems(w http.ResponseWriter, r *http.Request) error {
 	in, _, err := a.readItems(w, r, false)
 	if err != nil {
 		return err
+	}
+	if len(in.all()) == 0 {
+		return invalid("items", "items must have a message")
 	}
 	reply, err := a.service.Append(r.Context(), chat.AppendRequest{Chat: c.ID, Exchanges: in.all()})
 	switch {
@@ -134,16 +174,35 @@ func (a *API) items(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *API) item(w http.ResponseWriter, r *http.Request) error {
-	all, err := a.history(r)
+	it, err := a.chosen(r)
 	if err != nil {
 		return err
 	}
+	return a.kit.Write(w, http.StatusOK, it)
+}
+
+// removeItem refuses: what was committed is never changed, because watchers and later responses build on it.
+func (a *API) removeItem(_ http.ResponseWriter, r *http.Request) error {
+	it, err := a.chosen(r)
+	if err != nil {
+		return err
+	}
+	return refuse(http.StatusBadRequest, "unsupported_operation", "", "Item '"+it.ID+"' can't be deleted by itself. To go on without it, create a response whose "+
+		"previous_response_id is the last response before it: it begins a conversation of its own with the history up to there. Deleting the conversation deletes all its items.")
+}
+
+// chosen is the item that the path names.
+func (a *API) chosen(r *http.Request) (item, error) {
+	all, err := a.history(r)
+	if err != nil {
+		return item{}, err
+	}
 	for _, it := range all {
 		if it.ID == r.PathValue("item") {
-			return a.kit.Write(w, http.StatusOK, it)
+			return it, nil
 		}
 	}
-	return refuse(http.StatusNotFound, "item_not_found", "", "Item with id '"+r.PathValue("item")+"' not found.")
+	return item{}, unknownItem(r.PathValue("item"))
 }
 
 // history are all items of a conversation, oldest first.

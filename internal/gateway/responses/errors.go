@@ -43,6 +43,10 @@ func unknownConversation(id string) *failure {
 	return refuse(http.StatusNotFound, "conversation_not_found", "", "Conversation with id '"+id+"' not found.")
 }
 
+func unknownItem(id string) *failure {
+	return refuse(http.StatusNotFound, "item_not_found", "", "Item with id '"+id+"' not found.")
+}
+
 func locked() *failure {
 	return refuse(http.StatusConflict, "conversation_locked", "", "Another response of this conversation is in progress. Retry when it is over, or cancel it.")
 }

@@ -54,6 +54,13 @@ func (r *reader) fail(err error) {
 	}
 }
 
+// end refuses what nobody took.
+func (r *reader) end() {
+	for name := range r.fields {
+		r.fail(refuse(400, "unknown_parameter", name, "Unknown parameter: '"+name+"'."))
+	}
+}
+
 func read[T any](r *reader, name, what string) (v T) {
 	if raw := r.take(name); raw != nil {
 		if err := json.Unmarshal(raw, &v); err != nil {
@@ -138,9 +145,7 @@ func readOrder(raw []byte) (order, error) {
 		}
 		o.input = in
 	}
-	for name := range r.fields {
-		r.fail(refuse(400, "unknown_parameter", name, "Unknown parameter: '"+name+"'."))
-	}
+	r.end()
 	if r.err == nil && len(o.message) == 0 {
 		r.fail(invalid("input", "input must end with a message of the user"))
 	}
