@@ -3,6 +3,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
+import { createOpenAI } from '@ai-sdk/openai';
+import { generateText, streamText } from 'ai';
 import OpenAI from 'openai';
 
 const replicas = process.env.REPLICAS.split(' ');
@@ -139,6 +141,62 @@ test('responses continue the newest and fork from an older one', async () => {
   assert.deepEqual(items.data.map((item) => item.content[0].text), ['first', 'first', 'fork', 'fork']);
   const input = await client.responses.inputItems.list(second.id);
   assert.deepEqual(input.data.map((item) => item.content[0].text), ['second']);
+});
+
+test('a client that keeps the history itself sends it back as it came, stored or not', async () => {
+  for (const store of [true, false]) {
+    const input = [{ role: 'developer', content: 'be brief' }, { role: 'user', content: '#tokens=3 #think=2' }];
+    const ask = () => alive().responses.create({ model, input, store, include: ['reasoning.encrypted_content'] });
+    const first = await ask();
+    assert.equal(first.store, store);
+    input.push(...first.output, { role: 'user', content: 'and then' });
+    const second = await ask();
+    assert.equal(second.output_text, 'and then');
+    const stream = alive().responses.stream({ model, input: [...input, ...second.output, { role: 'user', content: '#tokens=4' }], store });
+    const third = await stream.finalResponse();
+    assert.equal(squeezed(third.output_text), words(4));
+    if (store) {
+      const given = await alive().responses.inputItems.list(second.id, { order: 'asc' });
+      assert.deepEqual(given.data.map((item) => [item.role, squeezed(item.content[0].text)]), [['user', '#tokens=3 #think=2'], ['assistant', words(3)], ['user', 'and then']]);
+    }
+    for (const { id } of [first, second, third]) {
+      if (store) assert.equal((await clientOf(replicas[1]).responses.retrieve(id)).id, id);
+      else await assert.rejects(clientOf(replicas[1]).responses.retrieve(id), OpenAI.NotFoundError);
+    }
+  }
+});
+
+test('a response after turns that were had elsewhere forks from the one before', async () => {
+  const client = alive();
+  const first = await client.responses.create({ model, input: 'first' });
+  const input = [{ role: 'assistant', content: 'by the way' }, { role: 'user', content: 'next' }];
+  const fork = await client.responses.create({ model, input, previous_response_id: first.id });
+  assert.equal(fork.previous_response_id, first.id);
+  const items = await client.conversations.items.list(`conv_${chatOf(fork.id)}`, { order: 'asc' });
+  assert.deepEqual(items.data.map((item) => `${item.role}: ${item.content[0].text}`), ['user: first', 'assistant: first', 'assistant: by the way', 'user: next', 'assistant: next']);
+});
+
+// The AI SDK names what it was told before by the items' ids, and says it again where nothing is stored.
+test('the provider of the AI SDK holds a conversation', async () => {
+  for (const providerOptions of [undefined, { openai: { store: false } }]) {
+    const messages = [];
+    let last;
+    for (const content of ['one', '#tokens=3', 'three']) {
+      const provider = createOpenAI({ baseURL: `http://${replicas[messages.length % replicas.length]}/v1`, apiKey: 'none' });
+      messages.push({ role: 'user', content });
+      last = await generateText({ model: provider(model), system: 'be brief', messages, providerOptions, maxRetries: 0 });
+      messages.push(...last.response.messages);
+    }
+    assert.deepEqual([last.text, last.finishReason], ['three', 'stop']);
+    const provider = createOpenAI({ baseURL: `http://${replicas[0]}/v1`, apiKey: 'none' });
+    messages.push({ role: 'user', content: '#tokens=6' });
+    const stream = streamText({ model: provider(model), messages, providerOptions, maxRetries: 0 });
+    assert.equal(squeezed(await stream.text), words(6));
+    if (providerOptions) continue;
+    const items = await alive().conversations.items.list(`conv_${chatOf((await stream.response).id)}`, { order: 'asc' });
+    const told = ['one', 'one', '#tokens=3', words(3), 'three', 'three', '#tokens=6', words(6)];
+    assert.deepEqual(items.data.map((item) => squeezed(item.content[0].text)), told);
+  }
 });
 
 test('conversations hold items and responses', async () => {

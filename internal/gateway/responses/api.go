@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"time"
 
 	"processor/internal/chat"
@@ -81,6 +82,8 @@ func (a *API) Register(mux *http.ServeMux) {
 		"GET /v1/conversations/{id}/items/{item}": a.item,
 
 		"DELETE /v1/conversations/{id}/items/{item}": a.removeItem,
+		"POST /v1/responses/input_tokens":            a.uncounted,
+		"POST /v1/responses/compact":                 a.uncompacted,
 	} {
 		mux.Handle(pattern, a.serve(f))
 	}
@@ -104,55 +107,60 @@ func (a *API) watch(ctx context.Context, p *projector, after int64, emit func([]
 }
 
 // find looks a response up that was not deleted, and reads where its turn begins.
-func (a *API) find(ctx context.Context, id string) (ref, chat.TurnReply, error) {
-	r, ok := refOf(id)
-	if !ok {
-		return ref{}, chat.TurnReply{}, unknownResponse(id)
-	}
+func (a *API) find(ctx context.Context, r ref) (chat.TurnReply, error) {
 	at, err := a.service.Before(ctx, chat.TurnRequest{Chat: r.chat, Turn: r.turn})
 	if is(err, chat.NotFound, "") || (err == nil && (at.Forgotten || at.Chat.Turn < r.turn)) {
-		err = unknownResponse(id)
+		err = unknownResponse(r.String())
 	}
-	return r, at, err
+	return at, err
 }
 
 // load reads a response as it is now. A turn that was truncated is no more.
-func (a *API) load(ctx context.Context, id string) (state, chat.Chat, int64, error) {
-	r, at, err := a.find(ctx, id)
+func (a *API) load(ctx context.Context, r ref) (state, chat.Chat, int64, error) {
+	at, err := a.find(ctx, r)
 	if err != nil {
 		return state{}, chat.Chat{}, 0, err
 	}
 	s := state{ref: r, model: at.Chat.Model}
-	for after := at.After; ; {
-		snap, err := a.feed.Snapshot(ctx, chat.MessagesRequest{Chat: r.chat, After: after, Limit: 200})
-		if is(err, chat.NotFound, "") {
-			err = unknownResponse(id)
-		}
+	messages, c, err := a.messages(ctx, r.chat, at.After, r.turn)
+	if is(err, chat.NotFound, "") {
+		err = unknownResponse(r.String())
+	}
+	if err != nil {
+		return state{}, chat.Chat{}, 0, err
+	}
+	s.messages = slices.DeleteFunc(messages, func(m chat.Message) bool { return m.Turn != r.turn })
+	if len(s.messages) == 0 || s.messages[0].Role != chat.User {
+		return state{}, chat.Chat{}, 0, unknownResponse(r.String())
+	}
+	return s, c, at.After, nil
+}
+
+// messages reads a chat's messages after one, up to those of a turn.
+func (a *API) messages(ctx context.Context, id chat.ID, after int64, turn int) (all []chat.Message, c chat.Chat, err error) {
+	for {
+		snap, err := a.feed.Snapshot(ctx, chat.MessagesRequest{Chat: id, After: after, Limit: 200})
 		if err != nil {
-			return state{}, chat.Chat{}, 0, err
+			return nil, chat.Chat{}, err
 		}
 		for _, m := range snap.Messages {
-			if m.Turn == r.turn {
-				s.messages = append(s.messages, m)
+			if m.Turn > turn {
+				return all, snap.Chat, nil
 			}
+			all = append(all, m)
 		}
-		if n := len(snap.Messages); snap.Next == 0 || snap.Messages[n-1].Turn > r.turn {
-			at.Chat = snap.Chat
-			break
+		if snap.Next == 0 {
+			return all, snap.Chat, nil
 		}
 		after = snap.Next
 	}
-	if len(s.messages) == 0 || s.messages[0].Role != chat.User {
-		return state{}, chat.Chat{}, 0, unknownResponse(id)
-	}
-	return s, at.Chat, at.After, nil
 }
 
 var errDrain = chat.Errorf(chat.Unavailable, "", "this replica is going away; the response goes on, ask again")
 
 // wait answers with the response when its turn is over.
 func (a *API) wait(w http.ResponseWriter, r *http.Request, of ref) error {
-	s, c, after, err := a.load(r.Context(), of.String())
+	s, c, after, err := a.load(r.Context(), of)
 	if err != nil {
 		return err
 	}
@@ -174,7 +182,7 @@ func (a *API) wait(w http.ResponseWriter, r *http.Request, of ref) error {
 
 // stream answers with the response's events after a cursor, and those to come.
 func (a *API) stream(w http.ResponseWriter, r *http.Request, of ref, cursor int64) error {
-	s, c, after, err := a.load(r.Context(), of.String())
+	s, c, after, err := a.load(r.Context(), of)
 	if err != nil {
 		return err
 	}

@@ -1,8 +1,8 @@
 package responses
 
 import (
-	"context"
 	"encoding/json"
+	"math"
 	"net/http"
 
 	"processor/internal/chat"
@@ -29,6 +29,7 @@ func (a *API) createConversation(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	request := chat.ForkRequest{Exchanges: in.all()}
+	request.System = in.told("")
 	if len(metadata) > 0 {
 		if request.Metadata, err = json.Marshal(metadata); err != nil {
 			return err
@@ -41,16 +42,16 @@ func (a *API) createConversation(w http.ResponseWriter, r *http.Request) error {
 	return a.kit.Write(w, http.StatusOK, conversationOf(reply.Chat))
 }
 
-// readItems reads a body of items, and of metadata where a conversation is made. Items are messages: what a system message says belongs to a
-// request's instructions here.
+// readItems reads a body of items, and of metadata where a conversation is made. What a system message says holds for a conversation as a whole, so
+// it has to come with its beginning.
 func (a *API) readItems(w http.ResponseWriter, r *http.Request, making bool) (input, map[string]string, error) {
 	body, err := a.fields(w, r)
 	if err != nil {
 		return input{}, nil, err
 	}
-	var in input
+	var lines []line
 	if items := body.take("items"); items != nil {
-		if in, err = readInput(items, "items"); err != nil {
+		if lines, err = readInput(items, "items"); err != nil {
 			return input{}, nil, err
 		}
 	}
@@ -59,10 +60,14 @@ func (a *API) readItems(w http.ResponseWriter, r *http.Request, making bool) (in
 		metadata = body.metadata()
 	}
 	body.end()
-	if len(in.instructions) > 0 {
-		body.fail(unsupported("items"))
+	if body.err != nil {
+		return input{}, nil, body.err
 	}
-	return in, metadata, body.err
+	in, err := a.resolve(r.Context(), lines)
+	if err == nil && len(in.system) > 0 && !making {
+		err = refuse(http.StatusBadRequest, "unsupported_parameter", "items", "system and developer messages are accepted where a conversation is made, or in a response's input")
+	}
+	return in, metadata, err
 }
 
 // fields reads a body's fields; no body has none.
@@ -211,25 +216,11 @@ func (a *API) history(r *http.Request) ([]item, error) {
 	if err != nil {
 		return nil, err
 	}
-	messages, err := a.transcript(r.Context(), c.ID)
+	messages, _, err := a.messages(r.Context(), c.ID, 0, math.MaxInt)
 	if is(err, chat.NotFound, "") {
 		err = unknownConversation(r.PathValue("id"))
 	}
 	return itemsOf(c.ID, messages), err
-}
-
-func (a *API) transcript(ctx context.Context, id chat.ID) (all []chat.Message, err error) {
-	for after := int64(0); ; {
-		snap, err := a.feed.Snapshot(ctx, chat.MessagesRequest{Chat: id, After: after, Limit: 200})
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, snap.Messages...)
-		if snap.Next == 0 {
-			return all, nil
-		}
-		after = snap.Next
-	}
 }
 
 // itemsOf are the items of whole turns.

@@ -24,6 +24,16 @@ func (a *API) create(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if o.input, err = a.resolve(r.Context(), o.lines); err != nil {
+		return err
+	}
+	if len(o.message) == 0 {
+		return invalid("input", "input must end with a message of the user")
+	}
+	o.note.Brought = len(o.exchanges)
+	if o.note.Unstored {
+		return a.pass(w, r, o)
+	}
 	of, err := a.accept(r.Context(), o, keyOf(r, raw))
 	switch {
 	case err != nil:
@@ -31,7 +41,7 @@ func (a *API) create(w http.ResponseWriter, r *http.Request) error {
 	case o.stream:
 		return a.stream(w, r, of, -1)
 	case o.note.Background:
-		s, c, _, err := a.load(r.Context(), of.String())
+		s, c, _, err := a.load(r.Context(), of)
 		if err != nil {
 			return err
 		}
@@ -105,9 +115,7 @@ func (a *API) accept(ctx context.Context, o order, k key) (ref, error) {
 
 // send opens the turn after one. A request that only says what another one said gets a message of its own.
 func (a *API) send(ctx context.Context, id chat.ID, after int, o order, k key) (ref, error) {
-	if len(o.exchanges) > 0 {
-		return ref{}, refuse(http.StatusBadRequest, "unsupported_parameter", "input", "input may have messages of the assistant only where a conversation begins")
-	}
+	o.params.Instructions = o.told(o.params.Instructions)
 	reply, err := a.service.Send(ctx, chat.SendRequest{
 		Chat: id, Parts: o.message, ClientID: k.clientID(), Model: provider(o.note.Model), Params: &o.params, Busy: chat.BusyReject, After: &after,
 	})
@@ -122,6 +130,9 @@ func (a *API) send(ctx context.Context, id chat.ID, after int, o order, k key) (
 
 // converse opens the next turn of a conversation, whichever that is.
 func (a *API) converse(ctx context.Context, o order, k key) (ref, error) {
+	if len(o.exchanges) > 0 {
+		return ref{}, refuse(http.StatusBadRequest, "unsupported_parameter", "input", "in a conversation, input may have no messages of the assistant: add them to its items first")
+	}
 	for range 3 {
 		reply, err := a.service.Get(ctx, chat.ChatRequest{Chat: o.conversation})
 		if is(err, chat.NotFound, "") {
@@ -138,7 +149,8 @@ func (a *API) converse(ctx context.Context, o order, k key) (ref, error) {
 	return ref{}, locked()
 }
 
-// proceed opens the turn after the named one; if that is not the newest, in a chat of its own, which begins with the history up to it.
+// proceed opens the turn after the named one. If that is not the newest, or the input has turns to put between, it does so in a chat of its own,
+// which begins with the history up to the named one.
 func (a *API) proceed(ctx context.Context, o order, k key) (ref, error) {
 	at, err := a.service.Before(ctx, chat.TurnRequest{Chat: o.previous.chat, Turn: o.previous.turn})
 	switch {
@@ -147,8 +159,12 @@ func (a *API) proceed(ctx context.Context, o order, k key) (ref, error) {
 	case err != nil:
 		return ref{}, err
 	}
-	of, err := a.send(ctx, o.previous.chat, o.previous.turn, o, k)
-	if is(err, chat.Conflict, "after") {
+	var of ref
+	apart := len(o.exchanges) > 0 || o.note.Unstored
+	if !apart {
+		of, err = a.send(ctx, o.previous.chat, o.previous.turn, o, k)
+	}
+	if apart || is(err, chat.Conflict, "after") {
 		of, err = a.begin(ctx, o, k, o.previous)
 	}
 	switch {
@@ -163,11 +179,14 @@ func (a *API) proceed(ctx context.Context, o order, k key) (ref, error) {
 // begin makes a chat whose history is that up to a turn, and what the input brings, and opens a turn there.
 func (a *API) begin(ctx context.Context, o order, k key, from *ref) (ref, error) {
 	request := chat.ForkRequest{Exchanges: o.exchanges, Model: provider(o.note.Model), Params: &o.params}
-	request.CreateRequest.Model = request.Model
-	if from != nil {
-		request.From, request.Turn, request.CreateRequest.Model = from.chat, from.turn, ""
+	if from == nil {
+		request.CreateRequest.Model, request.System = request.Model, o.told("")
+	} else {
+		request.From, request.Turn = from.chat, from.turn
+		o.params.Instructions = o.told(o.params.Instructions)
 	}
 	request.Message = &chat.FirstMessage{Parts: o.message, ClientID: k.clientID()}
+	request.ID = o.own
 	if k.hash != "" {
 		request.ID = chat.ID(k.hash)
 	}

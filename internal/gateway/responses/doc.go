@@ -13,5 +13,6 @@
 // A step that is generated again closes the abandoned item (output_item.done, status incomplete) and goes on at another output_index. The abandoned
 // item is in no final output. ADR 0020 says what each client sees.
 //
-// A disconnect never cancels; only POST /v1/responses/{id}/cancel does.
+// A disconnect never cancels; only POST /v1/responses/{id}/cancel does. The exception is a response that is not stored (store: false): nothing finds it
+// by its id, so its chat is deleted when its request ends, however it ends.
 package responses

@@ -7,6 +7,9 @@ import (
 	"processor/internal/chat"
 )
 
+// passing begins the ids of the chats of responses that are not stored. Nothing of this protocol finds them by name.
+const passing = "unstored-"
+
 // ref names a response: a turn of a chat.
 type ref struct {
 	chat chat.ID
@@ -23,7 +26,7 @@ func refOf(id string) (ref, bool) {
 		return ref{}, false
 	}
 	turn, err := strconv.ParseInt(rest[i+1:], 10, 32)
-	if err != nil || turn < 1 || strconv.FormatInt(turn, 10) != rest[i+1:] || chat.CheckID("id", rest[:i]) != nil {
+	if err != nil || turn < 1 || strconv.FormatInt(turn, 10) != rest[i+1:] || chat.CheckID("id", rest[:i]) != nil || strings.HasPrefix(rest, passing) {
 		return ref{}, false
 	}
 	return ref{chat.ID(rest[:i]), int(turn)}, true
@@ -33,7 +36,7 @@ func conversationID(id chat.ID) string { return "conv_" + string(id) }
 
 func chatOf(conversation string) (chat.ID, bool) {
 	id, ok := strings.CutPrefix(conversation, "conv_")
-	return chat.ID(id), ok && chat.CheckID("id", id) == nil
+	return chat.ID(id), ok && chat.CheckID("id", id) == nil && !strings.HasPrefix(id, passing)
 }
 
 // item ids of a turn: the user's message has no index, what was answered has its output_index.

@@ -4,30 +4,51 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"processor/internal/chat"
 )
 
 // input is what a request brings to say: turns that were had elsewhere, the message that opens a turn, and what was said in system or developer
-// messages, which joins the instructions.
+// messages.
 type input struct {
-	exchanges    []chat.Exchange
-	message      []chat.Part
-	instructions []string
+	exchanges []chat.Exchange
+	message   []chat.Part
+	system    []string
 }
+
+// line is an item of an input: something that was said, or the id of an item that a replica gave out and that says it.
+type line struct {
+	role  string
+	parts []chat.Part
+	// named is the id. At says where it stands.
+	named string
+	at    string
+}
+
+// reference is the type of an item that only names another one.
+const reference = "item_reference"
+
+// The roles of lines, as the protocol has them.
+const (
+	user      = "user"
+	assistant = "assistant"
+	system    = "system"
+)
 
 // inputItem is one item of an input, as clients write or send back what they got.
 type inputItem struct {
 	Type    string          `json:"type"`
 	Role    string          `json:"role"`
 	Content json.RawMessage `json:"content"`
-	// The rest is accepted, since clients send back whole items.
 	ID      json.RawMessage `json:"id"`
+	// The rest is accepted, since clients send back whole items.
 	Status  json.RawMessage `json:"status"`
 	Phase   json.RawMessage `json:"phase"`
 	Object  json.RawMessage `json:"object"`
 	Summary json.RawMessage `json:"summary"`
+	Sealed  json.RawMessage `json:"encrypted_content"`
 }
 
 type inputPart struct {
@@ -37,55 +58,81 @@ type inputPart struct {
 	Logprobs    json.RawMessage `json:"logprobs"`
 }
 
-// readInput reads a text or a list of items. Neighbouring messages of the user are one message.
-func readInput(raw json.RawMessage, param string) (input, error) {
+// readInput reads a text or a list of items.
+func readInput(raw json.RawMessage, param string) ([]line, error) {
 	var text string
 	if err := json.Unmarshal(raw, &text); err == nil {
-		return input{message: []chat.Part{{Type: chat.TextPart, Text: text}}}, nil
+		return []line{{role: user, parts: []chat.Part{{Type: chat.TextPart, Text: text}}}}, nil
 	}
 	var items []json.RawMessage
 	if err := json.Unmarshal(raw, &items); err != nil {
-		return input{}, invalid(param, param+" must be a string or a list of items")
+		return nil, invalid(param, param+" must be a string or a list of items")
 	}
-	var in input
+	lines := make([]line, 0, len(items))
 	for i, raw := range items {
-		if err := in.add(raw, fmt.Sprintf("%s[%d]", param, i)); err != nil {
-			return input{}, err
+		l, err := readLine(raw, fmt.Sprintf("%s[%d]", param, i))
+		if err != nil {
+			return nil, err
+		}
+		if l.role != "" || l.named != "" {
+			lines = append(lines, l)
 		}
 	}
-	return in, nil
+	return lines, nil
 }
 
-func (in *input) add(raw json.RawMessage, at string) error {
+// readLine reads an item; one that models are not told has no role and no name.
+func readLine(raw json.RawMessage, at string) (line, error) {
+	var kind struct {
+		Type string `json:"type"`
+	}
+	if json.Unmarshal(raw, &kind) == nil && !slices.Contains([]string{"", "message", "reasoning", reference}, kind.Type) {
+		return line{}, unsupported(at + ".type")
+	}
 	var item inputItem
 	if err := strict(raw, &item); err != nil {
-		return invalid(at, at+" is no item that is understood here")
+		return line{}, invalid(at, at+" is no item that is understood here")
 	}
-	switch item.Type {
-	case "", "message":
-	case "reasoning":
-		return nil // models are not told what they thought
-	default:
-		return unsupported(at + ".type")
+	var id string
+	if item.Type == reference || (item.Type == "" && item.Role == "" && absent(item.Content)) {
+		if json.Unmarshal(item.ID, &id) != nil || id == "" {
+			return line{}, invalid(at+".id", at+".id must be the id of an item")
+		}
+		return line{named: id, at: at}, nil
+	}
+	if item.Type == "reasoning" {
+		return line{}, nil // models are not told what they thought
 	}
 	parts, err := readContent(item.Content, at+".content")
 	if err != nil {
-		return err
+		return line{}, err
 	}
 	switch item.Role {
-	case "user":
-		in.message = append(in.message, parts...)
-	case "assistant":
-		in.exchanges = append(in.exchanges, chat.Exchange{Said: in.message, Answer: parts})
-		in.message = nil
-	case "system", "developer":
-		for _, p := range parts {
-			in.instructions = append(in.instructions, p.Text)
-		}
+	case user, assistant, system:
+		return line{role: item.Role, parts: parts, at: at}, nil
+	case "developer":
+		return line{role: system, parts: parts, at: at}, nil
 	default:
-		return invalid(at+".role", at+".role must be user, assistant, system or developer")
+		return line{}, invalid(at+".role", at+".role must be user, assistant, system or developer")
 	}
-	return nil
+}
+
+// inputOf makes turns of lines. Neighbouring messages of the user are one message.
+func inputOf(lines []line) (in input) {
+	for _, l := range lines {
+		switch l.role {
+		case user:
+			in.message = append(in.message, l.parts...)
+		case assistant:
+			in.exchanges = append(in.exchanges, chat.Exchange{Said: in.message, Answer: l.parts})
+			in.message = nil
+		case system:
+			for _, p := range l.parts {
+				in.system = append(in.system, p.Text)
+			}
+		}
+	}
+	return in
 }
 
 func readContent(raw json.RawMessage, at string) ([]chat.Part, error) {
@@ -124,8 +171,9 @@ func (in *input) all() []chat.Exchange {
 	return append(in.exchanges, chat.Exchange{Said: in.message})
 }
 
-func (in *input) system(own string) string {
-	all := in.instructions
+// told is what system and developer messages said, after what the request says for itself.
+func (in *input) told(own string) string {
+	all := in.system
 	if own != "" {
 		all = append([]string{own}, all...)
 	}

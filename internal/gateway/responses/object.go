@@ -99,7 +99,7 @@ func (s state) opening(status string) object {
 	p, n := s.asked()
 	o := object{
 		ID: s.String(), Object: "response", CreatedAt: said.CreatedAt.Unix(), Status: status, Background: n.Background, Model: n.Model,
-		Output: []item{}, ParallelToolCalls: true, ServiceTier: "default", Store: true, Temperature: p.Temperature, TopP: p.TopP,
+		Output: []item{}, ParallelToolCalls: true, ServiceTier: "default", Store: !n.Unstored, Temperature: p.Temperature, TopP: p.TopP,
 		ToolChoice: "auto", Tools: []any{}, Truncation: "auto", Metadata: n.Metadata,
 		Instructions: optional(p.Instructions), PreviousResponseID: optional(n.Previous), MaxOutputTokens: optional(p.MaxTokens),
 		User: optional(n.Labels["user"]), SafetyIdentifier: optional(n.Labels["safety_identifier"]), PromptCacheKey: optional(n.Labels["prompt_cache_key"]),

@@ -12,20 +12,27 @@ import (
 
 // note is what this protocol keeps with a turn, to say it again in every object of the response.
 type note struct {
-	Model        string            `json:"model,omitempty"`
-	Background   bool              `json:"background,omitempty"`
-	Previous     string            `json:"previous_response_id,omitempty"`
-	Conversation bool              `json:"conversation,omitempty"`
-	Metadata     map[string]string `json:"metadata,omitempty"`
+	Model        string `json:"model,omitempty"`
+	Background   bool   `json:"background,omitempty"`
+	Previous     string `json:"previous_response_id,omitempty"`
+	Conversation bool   `json:"conversation,omitempty"`
+	// Brought is how many turns before this one came with the request.
+	Brought  int               `json:"brought,omitempty"`
+	Metadata map[string]string `json:"metadata,omitempty"`
+	// Unstored: the response is nobody's to find.
+	Unstored bool `json:"unstored,omitempty"`
 	// Labels are of the request, for people only: user, safety_identifier and the like.
 	Labels map[string]string `json:"labels,omitempty"`
 }
 
-// order is a validated request to create a response.
+// order is a validated request to create a response. Its input is what its lines say when the items that they name were looked up.
 type order struct {
 	input
 	note
 
+	lines []line
+	// own is the id of the chat of a response that is not stored.
+	own          chat.ID
 	stream       bool
 	params       chat.Params
 	conversation chat.ID
@@ -102,8 +109,7 @@ func (r *reader) refused() {
 	r.only("tool_choice", `"auto"`, `"none"`)
 	r.only("parallel_tool_calls", `true`, `false`) // of no tools
 	r.only("max_tool_calls")
-	r.only("store", `true`)
-	r.only("include", `[]`)
+	r.only("include", `[]`, `["reasoning.encrypted_content"]`) // nothing is sealed here
 	r.only("reasoning", `{}`)
 	r.only("text", `{}`, `{"format":{"type":"text"}}`, `{"format":{"type":"text"},"verbosity":"medium"}`, `{"verbosity":"medium"}`)
 	r.only("truncation", `"auto"`, `"disabled"`)
@@ -124,13 +130,14 @@ func readOrder(raw []byte) (order, error) {
 	o.note.Model = read[string](r, "model", "a string")
 	o.note.Background = read[bool](r, "background", "true or false")
 	o.stream = read[bool](r, "stream", "true or false")
-	instructions := read[string](r, "instructions", "a string")
 	o.params = chat.Params{
-		Temperature: read[*float64](r, "temperature", "a number"), TopP: read[*float64](r, "top_p", "a number"),
+		Instructions: read[string](r, "instructions", "a string"),
+		Temperature:  read[*float64](r, "temperature", "a number"), TopP: read[*float64](r, "top_p", "a number"),
 		MaxTokens: read[int](r, "max_output_tokens", "a whole number"),
 	}
 	r.limits(&o)
 	r.threads(&o)
+	r.storing(&o)
 	o.note.Metadata = r.metadata()
 	for _, name := range []string{"user", "safety_identifier", "prompt_cache_key"} {
 		if v := read[string](r, name, "a string"); v != "" {
@@ -139,17 +146,13 @@ func readOrder(raw []byte) (order, error) {
 	}
 	r.refused()
 	if raw := r.take("input"); raw != nil {
-		in, err := readInput(raw, "input")
+		lines, err := readInput(raw, "input")
 		if err != nil {
 			r.fail(err)
 		}
-		o.input = in
+		o.lines = lines
 	}
 	r.end()
-	if r.err == nil && len(o.message) == 0 {
-		r.fail(invalid("input", "input must end with a message of the user"))
-	}
-	o.params.Instructions = o.system(instructions)
 	return o, r.err
 }
 
@@ -203,6 +206,21 @@ func (r *reader) threads(o *order) {
 		r.fail(invalid("conversation", "give conversation or previous_response_id, not both"))
 	}
 	o.conversation, o.note.Conversation = c, true
+}
+
+// storing reads whether the response is to be found later. What a conversation keeps, and what is polled for, is.
+func (r *reader) storing(o *order) {
+	store := read[*bool](r, "store", "true or false")
+	if store == nil || *store {
+		return
+	}
+	o.note.Unstored = true
+	switch {
+	case o.note.Conversation:
+		r.fail(invalid("store", "a response in a conversation is stored: leave store out, or the conversation"))
+	case o.note.Background:
+		r.fail(invalid("store", "a response in the background is stored: leave store out, or background"))
+	}
 }
 
 // metadata is at most 16 pairs of short strings, as OpenAI has it.

@@ -33,18 +33,27 @@ func (a *API) retrieve(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	of, err := wanted(r)
+	if err != nil {
+		return err
+	}
 	if stream {
-		of, _ := refOf(r.PathValue("id"))
-		if of.String() != r.PathValue("id") {
-			return unknownResponse(r.PathValue("id"))
-		}
 		return a.stream(w, r, of, cursor)
 	}
-	s, c, _, err := a.load(r.Context(), r.PathValue("id"))
+	s, c, _, err := a.load(r.Context(), of)
 	if err != nil {
 		return err
 	}
 	return a.kit.Write(w, http.StatusOK, s.object(statusOf(c, s.turn)))
+}
+
+// wanted is the response that the path names.
+func wanted(r *http.Request) (ref, error) {
+	of, ok := refOf(r.PathValue("id"))
+	if !ok {
+		return ref{}, unknownResponse(r.PathValue("id"))
+	}
+	return of, nil
 }
 
 // wantsStream reads the query, or the body: the official client for Go sends one with its GET.
@@ -60,8 +69,11 @@ func (a *API) wantsStream(w http.ResponseWriter, r *http.Request) (bool, error) 
 
 // cancel asks the turn to stop and answers with the response when it has. One that is over stays as it is.
 func (a *API) cancel(w http.ResponseWriter, r *http.Request) error {
-	of, _, err := a.find(r.Context(), r.PathValue("id"))
+	of, err := wanted(r)
 	if err != nil {
+		return err
+	}
+	if _, err := a.find(r.Context(), of); err != nil {
 		return err
 	}
 	if _, err := a.service.Interrupt(r.Context(), chat.InterruptRequest{Chat: of.chat, Turn: of.turn}); err != nil {
@@ -76,7 +88,11 @@ func (a *API) cancel(w http.ResponseWriter, r *http.Request) error {
 // remove deletes a response that is over. What was said belongs to its conversation and stays there: later responses were made from it. The chat of
 // an only response, which nobody made as a conversation, goes as a whole.
 func (a *API) remove(w http.ResponseWriter, r *http.Request) error {
-	s, c, after, err := a.load(r.Context(), r.PathValue("id"))
+	of, err := wanted(r)
+	if err != nil {
+		return err
+	}
+	s, c, after, err := a.load(r.Context(), of)
 	if err != nil {
 		return err
 	}
@@ -101,6 +117,14 @@ func (a *API) remove(w http.ResponseWriter, r *http.Request) error {
 	return a.kit.Write(w, http.StatusOK, deleted{s.String(), "response", true})
 }
 
+func (a *API) uncounted(http.ResponseWriter, *http.Request) error {
+	return refuse(http.StatusBadRequest, "unsupported_operation", "", "this server does not count tokens before a response is made: its usage has them")
+}
+
+func (a *API) uncompacted(http.ResponseWriter, *http.Request) error {
+	return refuse(http.StatusBadRequest, "unsupported_operation", "", "this server does not compact: the oldest of a history is left out when a model is called, see --history-bytes")
+}
+
 func unfinished(r ref) *failure {
 	return refuse(http.StatusConflict, "response_in_progress", "", "Response '"+r.String()+"' is in progress. Cancel it first.")
 }
@@ -117,11 +141,33 @@ func (a *API) delete(ctx context.Context, id chat.ID) error {
 }
 
 func (a *API) inputItems(w http.ResponseWriter, r *http.Request) error {
-	s, _, _, err := a.load(r.Context(), r.PathValue("id"))
+	of, err := wanted(r)
 	if err != nil {
 		return err
 	}
-	return a.page(w, r, []item{s.saidItem(s.messages[0])})
+	s, _, _, err := a.load(r.Context(), of)
+	if err != nil {
+		return err
+	}
+	_, n := s.asked()
+	if n.Brought == 0 {
+		return a.page(w, r, []item{s.saidItem(s.messages[0])})
+	}
+	all, err := a.brought(r.Context(), s.ref, n.Brought)
+	if err != nil {
+		return err
+	}
+	return a.page(w, r, append(all, s.saidItem(s.messages[0])))
+}
+
+// brought are the items of the turns before a turn that came with its request.
+func (a *API) brought(ctx context.Context, r ref, turns int) ([]item, error) {
+	at, err := a.service.Before(ctx, chat.TurnRequest{Chat: r.chat, Turn: r.turn - turns})
+	if err != nil {
+		return nil, err
+	}
+	messages, _, err := a.messages(ctx, r.chat, at.After, r.turn-1)
+	return itemsOf(r.chat, messages), err
 }
 
 // list is a page of items.
