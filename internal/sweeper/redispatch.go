@@ -32,8 +32,10 @@ func (s *Sweeper) redispatch(ctx context.Context, stale []chat.Stale) error {
 	}
 	published := make([]chat.Number, 0, len(missing))
 	results := make(chan chat.Number, len(missing))
+	limited, cancel := context.WithTimeout(ctx, dispatchLimit)
+	defer cancel()
 	each(missing, func(c chat.Stale) {
-		if err := s.bus.Dispatch(ctx, c.Chat, c.Begun); err != nil {
+		if err := s.bus.Dispatch(limited, c.Chat, c.Begun); err != nil {
 			s.config.Logger.Warn("not dispatched again yet", "chat", c.Chat, "err", err)
 			return
 		}

@@ -193,9 +193,14 @@ func (s *Sweeper) publish(ctx context.Context, report chat.Report) {
 	s.dispatch(ctx, outcomes)
 }
 
+// dispatchLimit bounds a batch of dispatches: recovery must not wait for a bus that acknowledges nothing.
+const dispatchLimit = 2 * time.Second
+
 // dispatch wakes replicas for what was taken back, concurrently: fifty chats of a dead replica must not wait for one another. What fails is
 // found as stale later.
 func (s *Sweeper) dispatch(ctx context.Context, outcomes []chat.Outcome) {
+	ctx, cancel := context.WithTimeout(ctx, dispatchLimit)
+	defer cancel()
 	each(outcomes, func(o chat.Outcome) {
 		if o.Chat.Status != chat.Pending {
 			return
