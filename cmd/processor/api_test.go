@@ -27,7 +27,7 @@ type rawAPI struct {
 
 func (d *deployment) raw() rawAPI {
 	d.t.Helper()
-	nc, err := nats.Connect(d.nats.URL())
+	nc, err := nats.Connect(d.natsURL)
 	d.must(err)
 	d.t.Cleanup(nc.Close)
 	return rawAPI{d, nc}

@@ -212,7 +212,7 @@ func TestBenchMeasuresADeploymentAndRemovesItsChats(t *testing.T) {
 	if _, err := d.service().Create(d.ctx, chat.CreateRequest{ID: "mine"}); err != nil {
 		t.Fatal(err)
 	}
-	servers := []string{"--nats-url", d.nats.URL(), "--database-url", d.database}
+	servers := []string{"--nats-url", d.natsURL, "--database-url", d.database}
 	out, code := bench(t, append([]string{"recovery", "--chats", "3", "--rounds", "1"}, servers...)...)
 	if code != 0 {
 		t.Fatalf("exit code %d: %s", code, out)

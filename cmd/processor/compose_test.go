@@ -204,8 +204,8 @@ func (c composed) environment(service string, port int) (env []string) {
 			c.sameKind(value, c.database)
 			value = c.database
 		case "PROCESSOR_NATS_URL":
-			c.sameKind(value, c.nats.URL())
-			value = c.nats.URL()
+			c.sameKind(value, c.natsURL)
+			value = c.natsURL
 		case "PROCESSOR_HTTP":
 			value = strings.Replace(value, ":8080", fmt.Sprintf(":%d", port), 1)
 		}

@@ -26,12 +26,13 @@ import (
 // patience bounds every wait. Tests wait for events; only one that never comes takes this long.
 const patience = 60 * time.Second
 
-// deployment is a Postgres database, a nats-server, a provider, and replicas as processes.
+// deployment is a Postgres database, NATS, a provider, and replicas as processes.
 type deployment struct {
 	t        *testing.T
 	ctx      context.Context
 	database string
-	nats     *local.NATS
+	natsURL  string
+	nats     *local.NATS // nil if NATS is a cluster
 	provider *llmtest.Provider
 	client   *bus.Bus
 	store    *store.Store
@@ -46,11 +47,18 @@ func deploy(t *testing.T) *deployment {
 
 func deployOn(t *testing.T, database string, nats *local.NATS) *deployment {
 	t.Helper()
+	d := deployAt(t, database, nats.URL())
+	d.nats = nats
+	return d
+}
+
+func deployAt(t *testing.T, database, natsURL string) *deployment {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 4*patience)
 	t.Cleanup(cancel)
-	d := &deployment{t: t, ctx: ctx, database: database, nats: nats, provider: llmtest.New(t)}
+	d := &deployment{t: t, ctx: ctx, database: database, natsURL: natsURL, provider: llmtest.New(t)}
 	var err error
-	d.client, err = bus.Connect(ctx, bus.Config{URL: d.nats.URL(), Name: "test"})
+	d.client, err = bus.Connect(ctx, bus.Config{URL: natsURL, Name: "test"})
 	d.must(err)
 	t.Cleanup(d.client.Close)
 	d.store, err = store.Open(ctx, store.Config{URL: database, Pool: 4, Name: "test"})

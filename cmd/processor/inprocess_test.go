@@ -50,7 +50,7 @@ func (d *deployment) inside(name string, with inside) *insider {
 		with.timing = chat.DefaultTiming()
 	}
 	d.must(with.timing.Validate())
-	database, nats, slots := d.database, d.nats.URL(), 100
+	database, nats, slots := d.database, d.natsURL, 100
 	if with.database != "" {
 		database = with.database
 	}
@@ -184,7 +184,7 @@ func silence(r *replica) {
 // jetstream is for what no replica would do.
 func (d *deployment) jetstream() jetstream.JetStream {
 	d.t.Helper()
-	nc, err := nats.Connect(d.nats.URL())
+	nc, err := nats.Connect(d.natsURL)
 	d.must(err)
 	d.t.Cleanup(nc.Close)
 	js, err := jetstream.New(nc)

@@ -45,7 +45,8 @@ type Metrics struct {
 type Sources struct {
 	// Load is how many chats run, how many of them are suspects, and how many may run.
 	Load func() (running, suspects, slots int)
-	// EventsDropped, FeedsDropped and StreamsRepaired are totals of the bus; each may be nil.
+	// Looks, EventsDropped, FeedsDropped and StreamsRepaired are totals of the bus; each may be nil.
+	Looks           func() uint64
 	EventsDropped   func() uint64
 	FeedsDropped    func() uint64
 	StreamsRepaired func() uint64
@@ -106,6 +107,7 @@ func (s Sources) register(r recorder) {
 			return float64(read())
 		}))
 	}
+	total("looks_total", "Looks for pending chats in Postgres because no dispatches were heard.", s.Looks)
 	total("events_dropped_total", "Live events and partials that were not published.", s.EventsDropped)
 	total("feeds_dropped_total", "Watchers that were dropped because they were too slow.", s.FeedsDropped)
 	total("streams_repaired_total", "Streams and consumers made again because they were gone.", s.StreamsRepaired)

@@ -191,16 +191,17 @@ func TestNoFaultOfNATSLosesAMessage(t *testing.T) {
 	}
 }
 
-// What runs goes on and is committed; what is accepted waits, and is dispatched when NATS is back: by the client's buffer if the process that
-// accepted it still lives, else by the sweeper.
-func TestWithoutNATSWorkGoesOnAndSendsWait(t *testing.T) {
+// What runs goes on and is committed. What is accepted is answered by replicas with a free slot, which look for it; what finds none waits, and is
+// dispatched when NATS is back: by the client's buffer if the process that accepted it still lives, else by the sweeper.
+func TestWithoutNATSWorkGoesOn(t *testing.T) {
 	t.Parallel()
 	d := deploy(t)
-	a := d.inside("a", inside{})
+	a := d.inside("a", inside{slots: 1})
 	d.post(a.service, "running", "one two #hold=1", "")
 	d.held("running")
-	doomed, err := bus.Connect(d.ctx, bus.Config{URL: d.nats.URL(), Name: "doomed"})
+	doomed, err := bus.Connect(d.ctx, bus.Config{URL: d.natsURL, Name: "doomed"})
 	d.must(err)
+	others := chat.ServiceConfig{DefaultModel: "openai/test", Logger: quiet()}
 	d.nats.Halt()
 	d.await("the connections are gone", func() bool { return !a.bus.Connected() && !doomed.Connected() })
 
@@ -212,31 +213,76 @@ func TestWithoutNATSWorkGoesOnAndSendsWait(t *testing.T) {
 	d.post(a.service, "here", "what a replica with a free slot accepts needs no NATS", "")
 	t.Logf("a send took %s without NATS", time.Since(start))
 	d.answered("here")
-	d.post(chat.NewService(d.store, a.bus, chat.ServiceConfig{DefaultModel: "openai/test", Logger: quiet()}), "kept", "three", "")
-	d.post(chat.NewService(d.store, doomed, chat.ServiceConfig{DefaultModel: "openai/test", Logger: quiet()}), "orphan", "four", "")
+	d.post(chat.NewService(d.store, doomed, others), "elsewhere", "what others accept does not either", "")
+	d.answered("elsewhere")
+	if !a.logged("no dispatches are heard, looking for pending chats") || a.metric("looks_total", "") < 1 {
+		t.Errorf("a did not look:\n%s", a.log)
+	}
+
+	d.post(a.service, "full", "#hold=0", "")
+	d.held("full")
+	d.post(chat.NewService(d.store, a.bus, others), "kept", "three", "")
+	d.post(chat.NewService(d.store, doomed, others), "orphan", "four", "")
 	doomed.Close() // with what it had to say
+	d.must(d.nats.Start(d.ctx))
+	d.await("the sweeper dispatches what nobody rings for", func() bool { return a.metric("redispatches_total", "") >= 1 && a.logged("dispatched again") })
 	for _, id := range []chat.ID{"kept", "orphan"} {
 		if row := d.get(id); row.Status != chat.Pending {
 			t.Errorf("chat %s is %s", id, row.Status)
 		}
 	}
-
-	start = time.Now()
-	d.must(d.nats.Start(d.ctx))
+	d.provider.Gate("full").Open()
 	d.answered("kept")
-	t.Logf("what a living replica had accepted is answered %s after NATS is back", time.Since(start))
 	d.answered("orphan")
-	t.Logf("what a dead one had accepted is answered %s after NATS is back", time.Since(start))
 	d.atRest()
-	if n := a.metric("redispatches_total", ""); n < 1 || !a.logged("dispatched again") {
-		t.Errorf("the sweeper dispatched %g chats:\n%s", n, a.log)
-	}
 	if n := len(d.calls("running")); n != 1 {
 		t.Errorf("the turn that ran was called %d times", n)
 	}
 	if a.metric("transition_errors_total", "failed") != 0 {
 		t.Error("a write failed without NATS")
 	}
+}
+
+// A replica that dies, and one that is replaced by a new one: neither needs NATS.
+func TestWithoutNATSChatsAreTakenOver(t *testing.T) {
+	t.Parallel()
+	d := deploy(t)
+	flags := []string{"--lost-after", "3s", "--drain-timeout", "0s"}
+	a := d.start("a", append(flags, "--slots", "6")...) // the rest is b's
+	ids := numbered("chat", 12)
+	d.sendAll(same(ids[:6], "one two #hold=1 #gate=killed"))
+	b := d.start("b", flags...)
+	d.sendAll(same(ids[6:], "one two #hold=1 #gate=replaced"))
+	calls := func(chats []chat.ID, n int) {
+		t.Helper()
+		for _, id := range chats {
+			d.called(id, n)
+		}
+	}
+	calls(ids, 1)
+	d.nats.Halt()
+	start := time.Now()
+	a.kill()
+	calls(ids[:6], 2)
+	t.Logf("what a killed replica had was called again %s later", time.Since(start))
+	d.provider.Gate("killed").Open()
+
+	d.launch("c", nil, flags...).says("msg=registered")
+	start = time.Now()
+	b.drain()
+	calls(ids[6:], 2)
+	t.Logf("what a replaced replica had was called again %s later", time.Since(start))
+	d.provider.Gate("replaced").Open()
+	for _, id := range ids {
+		if got := says(d.answered(id)); len(got) != 2 || !strings.HasPrefix(got[1], "assistant stop: one two") {
+			t.Errorf("chat %s has %q", id, got)
+		}
+		if n := len(d.calls(id)); n != 2 {
+			t.Errorf("chat %s was called %d times", id, n)
+		}
+	}
+	d.must(d.nats.Start(d.ctx))
+	d.atRest()
 }
 
 // Who is told that a replica is ready can call it at once: no answer comes from a replica that NATS does not know yet.

@@ -71,7 +71,7 @@ func (d *deployment) launch(name string, env map[string]string, flags ...string)
 	p := &process{d: d, name: name, log: &logBuffer{}, done: make(chan struct{})}
 	p.cmd = exec.Command(self, append([]string{"run", "--name", name}, flags...)...)
 	variables := map[string]string{
-		asProcessor: "1", "PROCESSOR_NATS_URL": d.nats.URL(), "PROCESSOR_DATABASE_URL": d.database, "PROCESSOR_MODEL": "openai/test",
+		asProcessor: "1", "PROCESSOR_NATS_URL": d.natsURL, "PROCESSOR_DATABASE_URL": d.database, "PROCESSOR_MODEL": "openai/test",
 		"PROCESSOR_DRAIN_TIMEOUT": "5s", "OPENAI_API_KEY": "key", "OPENAI_BASE_URL": d.provider.OpenAIURL(),
 		"ANTHROPIC_API_KEY": "key", "ANTHROPIC_BASE_URL": d.provider.AnthropicURL(), "PATH": os.Getenv("PATH"), "HOME": d.t.TempDir(),
 	}

@@ -62,6 +62,7 @@ func newReplica(st *store.Store, b *bus.Bus, s settings) *replica {
 	r.metrics = NewMetrics(r.registry, Sources{
 		Load:            func() (running, suspects, slots int) { return r.processor.Load() },
 		EventsDropped:   func() uint64 { return b.Counts().Lost },
+		Looks:           func() uint64 { return b.Counts().Looks },
 		FeedsDropped:    func() uint64 { return b.Counts().Slow },
 		StreamsRepaired: func() uint64 { return b.Counts().Repairs },
 	})
@@ -159,7 +160,7 @@ func (r *replica) process(ctx context.Context, hurry <-chan struct{}) error {
 	stopDraining := context.AfterFunc(ctx, r.heartbeat.Draining)
 	defer stopDraining()
 	return r.processor.Run(ctx, hurry, func(ctx context.Context) error {
-		return r.bus.Deliver(ctx, r.processor.Slots(), func(_ context.Context, d bus.Delivery) {
+		return r.bus.Deliver(ctx, r.processor.Slots(), r.store.Pending, func(_ context.Context, d bus.Delivery) {
 			r.processor.Handle(ctx, d.Chat, func(v chat.Verdict) {
 				if v.Ack {
 					d.Ack()

@@ -216,7 +216,7 @@ func TestAShutdownFitsItsGraceThoughNothingAnswers(t *testing.T) {
 	const left = 10 * time.Second
 	d := deploy(t)
 	postgres, database := d.proxy(d.database)
-	server, nats := d.proxy(d.nats.URL())
+	server, nats := d.proxy(d.natsURL)
 	old := d.startWith("old", map[string]string{"PROCESSOR_DATABASE_URL": database, "PROCESSOR_NATS_URL": nats}, "--drain-timeout", "0s")
 	d.send("c", "one two #hold=1")
 	first := d.held("c")

@@ -136,7 +136,7 @@ func TestTheSweeperAnswersForEveryLostDispatch(t *testing.T) {
 func TestTheSweeperAnswersForALostDispatchOfAYield(t *testing.T) {
 	t.Parallel()
 	d := deploy(t)
-	proxy, through := d.proxy(d.nats.URL())
+	proxy, through := d.proxy(d.natsURL)
 	timing := brisk()
 	timing.Drain = 0
 	a := d.inside("a", inside{timing: timing, nats: through})
@@ -218,7 +218,7 @@ func TestWhatWaitedThroughAWipeWithoutAReplicaIsDispatched(t *testing.T) {
 func TestAnUnknownAnswerOfNATSPublishesNothing(t *testing.T) {
 	t.Parallel()
 	d := deploy(t)
-	proxy, through := d.proxy(d.nats.URL())
+	proxy, through := d.proxy(d.natsURL)
 	a := d.inside("a", inside{timing: parked(), slots: 1, nats: through, change: silence})
 	s, log := d.sweeper(a)
 	d.post(a.service, "c", "one", "")

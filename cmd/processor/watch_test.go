@@ -65,7 +65,7 @@ func TestAWatcherThatLosesEventsEndsWithTheTranscript(t *testing.T) {
 	d := deploy(t)
 	d.start("a")
 	d.start("b")
-	proxy, url := d.proxy(d.nats.URL())
+	proxy, url := d.proxy(d.natsURL)
 	d.create("c")
 	w := d.through(url).watch("c")
 	cut := func() { proxy.Cut() }
@@ -95,7 +95,7 @@ func TestManyWatchersSeeTheSame(t *testing.T) {
 	t.Parallel()
 	d := deploy(t)
 	d.start("a")
-	proxy, url := d.proxy(d.nats.URL())
+	proxy, url := d.proxy(d.natsURL)
 	cut := d.through(url)
 	d.create("c")
 	var all []*watching
@@ -125,7 +125,7 @@ func TestASlowWatcherIsDroppedComesBackAndHarmsNobody(t *testing.T) {
 	d := deploy(t)
 	d.start("a")
 	d.create("c")
-	slow := d.through(d.nats.URL())
+	slow := d.through(d.natsURL)
 	goOn, began := make(chan struct{}), make(chan struct{})
 	var once sync.Once
 	var mu sync.Mutex

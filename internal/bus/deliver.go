@@ -29,7 +29,7 @@ type Delivery struct {
 	Begun bool
 
 	bus   *Bus
-	reply string
+	reply string // empty if it was found by looking: the server knows nothing of it
 }
 
 // Ack removes the message: the claim is committed, or there is nothing to do. It does not wait, and an ack that is lost or
@@ -52,6 +52,9 @@ func (d Delivery) Nak(delay time.Duration) {
 func (d Delivery) term() { d.answer("+TERM") }
 
 func (d Delivery) answer(verb string) {
+	if d.reply == "" {
+		return
+	}
 	if err := d.bus.nc.Publish(d.reply, []byte(verb)); err != nil {
 		d.bus.logger.Warn("delivery not answered, it comes again", "chat", d.Chat, "err", err)
 	}
@@ -77,11 +80,15 @@ const (
 type taker struct {
 	bus    *Bus
 	slots  Slots
+	look   looker
 	handle func(context.Context, Delivery)
 	ctx    context.Context
 	in     chan *nats.Msg
 	resume *line
 	fresh  *line
+
+	ensuring bool
+	ensured  chan error
 
 	free    int // reserved slots that no message uses yet
 	asking  bool
@@ -99,9 +106,13 @@ type grant struct {
 // Deliver hands dispatches to handle, each in a goroutine of its own with one slot, which is released when handle returns. It goes
 // on through reconnects, deleted streams and wiped servers until ctx is done; then it takes no more, hands back what was
 // fetched and not handled, waits for the handlers and returns nil. handle's context has the values of ctx, not its
-// end: to take no more and to stop now are two things. An error comes only from Slots.
-func (b *Bus) Deliver(ctx context.Context, slots Slots, handle func(context.Context, Delivery)) error {
-	t := &taker{bus: b, slots: slots, handle: handle, ctx: ctx, in: make(chan *nats.Msg, 8*maxBatch), granted: make(chan grant, 1)}
+// end: to take no more and to stop now are two things. While it hears nothing it looks for pending chats instead. An error comes only
+// from Slots.
+func (b *Bus) Deliver(ctx context.Context, slots Slots, pending Pending, handle func(context.Context, Delivery)) error {
+	t := &taker{
+		bus: b, slots: slots, handle: handle, ctx: ctx, in: make(chan *nats.Msg, 8*maxBatch), granted: make(chan grant, 1),
+		ensured: make(chan error, 1), look: looker{pending: pending, heard: time.Now(), found: make(chan []chat.ID, 1)},
+	}
 	var err error
 	if t.resume, err = b.openLine(ResumeConsumer, true, t.in); err != nil {
 		return b.failed("open the inbox of "+ResumeConsumer, err)
@@ -122,6 +133,7 @@ func (t *taker) run() error {
 	for {
 		t.reserve()
 		t.pull()
+		t.lookAround(time.Now())
 		timer.Reset(time.Until(t.wake()))
 		select {
 		case <-t.ctx.Done():
@@ -132,6 +144,9 @@ func (t *taker) run() error {
 			if t.asking = false; g.err != nil {
 				return t.refused(g.err)
 			}
+			if t.free == 0 {
+				t.asks(time.Now())
+			}
 			t.free += g.n
 			t.startHeld()
 		case <-up: // the pulls are gone with the old connection
@@ -139,6 +154,10 @@ func (t *taker) run() error {
 			t.resume.close()
 			t.fresh.close()
 			t.ensure()
+		case err := <-t.ensured:
+			t.hasEnsured(err)
+		case chats := <-t.look.found:
+			t.take(chats)
 		case <-timer.C:
 			t.late(time.Now())
 		}
@@ -173,7 +192,7 @@ func (t *taker) reserve() {
 // Both lines pull for the same free slots. So a message may come for which there is no slot; it is handed back within
 // slotGrace. The other way, half of the slots for each line, would let an idle line keep the last slot for pullExpiry.
 func (t *taker) pull() {
-	if t.free == 0 || !t.bus.Connected() {
+	if t.free == 0 || t.ensuring || !t.bus.Connected() {
 		return
 	}
 	now, batch := time.Now(), min(t.free, maxBatch)
@@ -191,9 +210,12 @@ func (t *taker) receive(m *nats.Msg) {
 	if m.Reply == "" {
 		if err := l.status(m); err != nil {
 			t.fail(l, err)
+		} else {
+			t.hears(time.Now())
 		}
 		return
 	}
+	t.hears(time.Now())
 	l.delivered()
 	d := Delivery{Chat: idOf(m.Subject), Begun: l == t.resume, bus: t.bus, reply: m.Reply}
 	switch {
@@ -264,6 +286,9 @@ func (t *taker) wake() time.Time {
 			at = l.due
 		}
 	}
+	if t.free > 0 && t.look.want == 0 && t.look.due().Before(at) {
+		at = t.look.due()
+	}
 	if held := t.heldAt.Add(slotGrace); len(t.held) > 0 && held.Before(at) {
 		at = held
 	}
@@ -274,22 +299,33 @@ func (t *taker) wake() time.Time {
 func (t *taker) fail(l *line, err error) {
 	l.close()
 	l.failures++
-	if gone(err) && t.ensure() && l.failures == 1 {
-		return // it can be opened again at once
-	}
 	l.due = time.Now().Add(backoff(l.failures))
+	if gone(err) && t.ensure() && l.failures == 1 {
+		return // nothing more if that helps
+	}
 	t.bus.logger.Warn("dispatches can't be fetched, trying on", "consumer", l.name, "err", err)
 }
 
+// ensure begins to make what is missing, which takes seconds if the servers are about to elect a leader.
 func (t *taker) ensure() bool {
-	if !t.bus.Connected() {
-		return false
+	if t.ensuring || !t.bus.Connected() {
+		return t.ensuring
 	}
-	if err := t.bus.Ensure(t.ctx); err != nil && t.ctx.Err() == nil {
-		t.bus.logger.Warn("streams can't be ensured, trying on", "err", err)
-		return false
-	}
+	t.ensuring = true
+	t.running.Go(func() { t.ensured <- t.bus.Ensure(t.ctx) })
 	return true
+}
+
+func (t *taker) hasEnsured(err error) {
+	t.ensuring = false
+	if err != nil && t.ctx.Err() == nil {
+		t.bus.logger.Warn("streams can't be ensured, trying on", "err", err)
+	}
+	for _, l := range []*line{t.resume, t.fresh} {
+		if err == nil && l.state == shut && l.failures == 1 {
+			l.due = time.Time{}
+		}
+	}
 }
 
 // stop ends the pulls without losing what the server has sent already, and waits for the handlers. Drain tells the server that

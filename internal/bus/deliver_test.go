@@ -228,7 +228,7 @@ func TestDeliverEndsWithTheErrorOfItsSlots(t *testing.T) {
 	t.Parallel()
 	k := setup(t)
 	want := errors.New("no slots ever")
-	if err := k.bus.Deliver(t.Context(), noSlots{want}, nil); !errors.Is(err, want) {
+	if err := k.bus.Deliver(t.Context(), noSlots{want}, nil, nil); !errors.Is(err, want) {
 		t.Errorf("got %v", err)
 	}
 }

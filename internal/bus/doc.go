@@ -12,6 +12,7 @@
 //	Look                              the owner's next heartbeat
 //	event, partial                    the watcher's next comparison with the row
 //	stream, consumer, all of them     whoever finds them gone: Ensure, then the sweeper
+//	the server, for a while           whoever hears nothing: it looks for pending chats itself
 //
 // An answer that is not certain is an error, never a guess. Missing reports chats only if the leader of the stream answered for every
 // one of them, or a backlog that is healthy would be published again. Probe says NoResponders only if the server says
@@ -27,7 +28,7 @@
 //
 // # Fetching
 //
-// Deliver has one goroutine that owns everything, and one for each handler; it returns when all have ended. It keeps one pull open
+// Deliver has one goroutine that owns everything, one for each handler, and short ones for what takes time; it returns when all have ended. It keeps one pull open
 // at each consumer:
 //
 //	resume   no_wait ──404──▶ waits 2 s ──408──▶ no_wait …      (a full batch: no_wait again)
@@ -47,6 +48,7 @@
 // What goes wrong is the same to a line, whether stream, consumer or server is gone: the pull is refused, or the server's
 // heartbeats for it stay away for 1.5 s. The line is shut, Ensure is called, and it is opened again, from the second
 // failure on with a pause that doubles to one second. A reconnect opens both lines anew, for the server has forgotten their pulls.
+// If nothing at all is heard for 1.5 s while slots are free, pending chats are looked for in Postgres until something is.
 //
 // # Topology
 //

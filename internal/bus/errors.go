@@ -35,6 +35,8 @@ type Counts struct {
 	Bad uint64
 	// Handed back are deliveries for which no slot was free in time.
 	HandedBack uint64
+	// Looks are how often pending chats were looked for because no dispatch was heard.
+	Looks uint64
 	// Lost are events and partials that were not published: the connection was down, or refused them.
 	Lost uint64
 	// Slow are feeds dropped because their reader fell behind.
@@ -44,13 +46,13 @@ type Counts struct {
 }
 
 type counters struct {
-	bad, handedBack, lost, slow, repairs atomic.Uint64
+	bad, handedBack, looks, lost, slow, repairs atomic.Uint64
 }
 
 // Counts reads the totals.
 func (b *Bus) Counts() Counts {
 	c := &b.counts
-	return Counts{Bad: c.bad.Load(), HandedBack: c.handedBack.Load(), Lost: c.lost.Load(), Slow: c.slow.Load(), Repairs: c.repairs.Load()}
+	return Counts{Bad: c.bad.Load(), HandedBack: c.handedBack.Load(), Looks: c.looks.Load(), Lost: c.lost.Load(), Slow: c.slow.Load(), Repairs: c.repairs.Load()}
 }
 
 // gone reports whether err says, or may mean, that a stream or a consumer does not exist.

@@ -65,12 +65,18 @@ func (k *kit) connect(t testing.TB, config bus.Config) *bus.Bus {
 	return b
 }
 
-// deliver runs Deliver until stop is called, which waits for its end.
+// deliver runs Deliver until stop is called, which waits for its end. Only what the bus delivers is handled.
 func deliver(t testing.TB, b *bus.Bus, slots bus.Slots, handle func(context.Context, bus.Delivery)) (stop func()) {
+	t.Helper()
+	return deliverOr(t, b, slots, func(context.Context, int) ([]chat.ID, error) { return nil, nil }, handle)
+}
+
+// deliverOr is deliver with a look for what is pending.
+func deliverOr(t testing.TB, b *bus.Bus, slots bus.Slots, pending bus.Pending, handle func(context.Context, bus.Delivery)) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- b.Deliver(ctx, slots, handle) }()
+	go func() { done <- b.Deliver(ctx, slots, pending, handle) }()
 	var once sync.Once
 	stop = func() {
 		once.Do(func() {

@@ -48,6 +48,23 @@ from ` + claims + ` cross join lateral (
 where m.turn = c.turn or (m.nth <= k.count and m.total <= k.bytes)
 order by m.id`
 
+// pendingSQL picks among those that wait longest: replicas that look at the same time should not all find the same ones.
+const pendingSQL = `
+select c.id from (
+  select c.id from processor.chats c where c.status = 'pending' order by c.dispatch_at, c.number limit 4 * @limit::int
+) c order by random() limit @limit::int`
+
+// Pending lists up to limit chats that wait for an owner.
+func (s *Store) Pending(ctx context.Context, limit int) (found []chat.ID, err error) {
+	err = s.do(ctx, "look for pending chats", func(b *batch) {
+		b.query(pendingSQL, args{"limit": limit}, func(rows pgx.Rows) (err error) {
+			found, err = collect(rows, pgx.RowTo[chat.ID])
+			return err
+		})
+	})
+	return found, err
+}
+
 // claimCall is a Claim and what came of it.
 type claimCall struct {
 	id       chat.ID

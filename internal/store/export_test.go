@@ -51,7 +51,7 @@ func Statements() map[string]string {
 		"anewSQL": anewSQL, "askSQL": askSQL, "backoffSQL": backoffSQL, "beatSQL": beatSQL, "claimSQL": claimSQL,
 		"commitSQL": commitSQL, "createSQL": createSQL, "createdSQL": createdSQL, "deleteSQL": deleteSQL, "dispatchedSQL": dispatchedSQL,
 		"endSQL": endSQL, "failSQL": failSQL, "finishSQL": finishSQL, "forgetWorkersSQL": forgetWorkersSQL, "findSQL": findSQL, "getSQL": getSQL,
-		"historySQL": historySQL, "interruptedSQL": interruptedSQL, "landedSQL": landedSQL, "openSQL": openSQL, "restSQL": restSQL, "unclaimedSQL": unclaimedSQL,
+		"historySQL": historySQL, "interruptedSQL": interruptedSQL, "landedSQL": landedSQL, "openSQL": openSQL, "pendingSQL": pendingSQL, "restSQL": restSQL, "unclaimedSQL": unclaimedSQL,
 		"lockRowSQL": lockRowSQL, "lockSQL": lockSQL,
 		"loseSQL": loseSQL, "ownedSQL": ownedSQL, "parkSQL": parkSQL, "pruneSQL": pruneSQL, "recoverSQL": recoverSQL,
 		"registerSQL": registerSQL, "releaseSQL": releaseSQL, "retrySQL": retrySQL, "schemaSQL": schemaSQL, "sendSQL": sendSQL,

@@ -43,6 +43,7 @@ func TestAMillionIdleChatsCostRecoveryNothing(t *testing.T) {
 		"ownedSQL":         {"chats_running", []any{"w"}},
 		"releaseSQL":       {"chats_running", []any{"w", []string{"running"}, time.Second}},
 		"anewSQL":          {"chats_pending", nil},
+		"pendingSQL":       {"chats_pending", []any{32}},
 		"pruneSQL":         {"chats_idle", []any{time.Hour, 10}},
 		"lockSQL":          {"chats_id_key", []any{[]string{"pending-1"}, []string{"t"}}},
 		"getSQL":           {"chats_id_key", []any{"pending-1", "t"}},
@@ -84,6 +85,7 @@ func (s *testStore) quick(t *testing.T) {
 			return err
 		},
 		"beat":  func() error { _, err := s.Beat(t.Context(), "w", 100, false); return err },
+		"look":  func() error { _, err := s.Pending(t.Context(), 32); return err },
 		"claim": func() error { _, err := s.Claim(t.Context(), "pending-1", "w", false, history); return err },
 		"list":  func() error { _, err := s.List(t.Context(), chat.Filter{Status: chat.Pending, Limit: 50}); return err },
 	} {

@@ -61,6 +61,7 @@ func tour(t *testing.T, s *store.Store, name string) iter.Seq2[string, func() er
 		{"list", func() error { _, err := s.List(ctx, chat.Filter{Limit: 5}); return err }},
 		{"workers", func() error { _, err := s.Workers(ctx); return err }},
 		{"beat", func() error { _, err := s.Beat(ctx, "w", 1, false); return err }},
+		{"pending", func() error { _, err := s.Pending(ctx, 5); return err }},
 		{"owned", func() error { _, err := s.Owned(ctx, "w"); return err }},
 		{"release", func() error { _, err := s.Release(ctx, "w"); return err }},
 		{"delete", func() error { _, err := s.Delete(ctx, id); return err }},
