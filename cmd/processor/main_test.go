@@ -27,6 +27,9 @@ var suite = localtest.New(func(ctx context.Context, url string) error {
 })
 
 func TestMain(m *testing.M) {
+	if config := os.Getenv(asNATS); config != "" {
+		os.Exit(serveNATS(config))
+	}
 	if os.Getenv(asProcessor) == "" {
 		suite.Main(m)
 	}
