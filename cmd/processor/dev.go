@@ -74,6 +74,7 @@ type dev struct {
 
 // Run starts everything, and ends it in the order in which it depends on each other: replicas, then NATS and PostgreSQL.
 func (c *DevCmd) Run(ctx context.Context, std *Streams, command *kong.Context) error {
+	defer outliveReaders()()
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(signals)

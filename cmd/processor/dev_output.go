@@ -7,7 +7,8 @@ import (
 	"sync"
 )
 
-// prefixWriter puts a prefix before every line, and writes whole lines only, so that replicas don't mix theirs.
+// prefixWriter puts a prefix before every line, and writes whole lines only, so that replicas don't mix theirs. It never fails: nobody would read a
+// replica's output after that, and the replica would end.
 type prefixWriter struct {
 	to     io.Writer
 	prefix string
@@ -32,9 +33,7 @@ func (w *prefixWriter) Write(p []byte) (int, error) {
 		w.line = rest
 	}
 	if whole.Len() > 0 {
-		if _, err := w.to.Write(whole.Bytes()); err != nil {
-			return 0, err
-		}
+		_, _ = w.to.Write(whole.Bytes())
 	}
 	return len(p), nil
 }

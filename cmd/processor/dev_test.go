@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -81,12 +82,21 @@ func start(t *testing.T, dir string, args ...string) *program {
 // startIn is start with more in the environment.
 func startIn(t *testing.T, dir string, environment []string, args ...string) *program {
 	t.Helper()
+	return startTo(t, nil, dir, environment, args...)
+}
+
+// startTo is startIn with its output going elsewhere.
+func startTo(t *testing.T, output *os.File, dir string, environment []string, args ...string) *program {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := &program{t: t, cmd: exec.Command(self, args...), out: newWatched(), err: newWatched(), done: make(chan struct{})}
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = dir, p.out, p.err
+	if output != nil {
+		p.cmd.Stdout, p.cmd.Stderr = output, output
+	}
 	p.cmd.Env = append(append(cleanEnvironment(), asProcessor+"=1", hasty), environment...)
 	p.cmd.WaitDelay = patience
 	if err := p.cmd.Start(); err != nil {
@@ -137,6 +147,7 @@ type devs struct {
 	http string
 	// environment is what their environment has beside this process's.
 	environment []string
+	output      *os.File
 }
 
 func newDevs(t *testing.T) *devs {
@@ -153,7 +164,7 @@ func newDevs(t *testing.T) *devs {
 
 func (d *devs) start(args ...string) *program {
 	d.t.Helper()
-	return startIn(d.t, d.dir, d.environment, append([]string{"dev", "--nats-listen", d.nats, "--http", d.http, "--demo-delay", "5ms", "--drain-timeout", "10s"}, args...)...)
+	return startTo(d.t, d.output, d.dir, d.environment, append([]string{"dev", "--nats-listen", d.nats, "--http", d.http, "--demo-delay", "5ms", "--drain-timeout", "10s"}, args...)...)
 }
 
 // run runs another command against them to its end.
@@ -275,6 +286,41 @@ func TestASecondSignalKillsTheReplicas(t *testing.T) {
 	dev.signal(syscall.SIGINT)
 	if code := dev.exit(); code != 0 {
 		t.Errorf("dev exits with %d", code)
+	}
+}
+
+// TestDevStopsInOrderThoughNobodyReadsWhatItSays: Ctrl-C goes to tee as well, behind dev in a pipe, and tee ends first.
+func TestDevStopsInOrderThoughNobodyReadsWhatItSays(t *testing.T) {
+	t.Parallel()
+	d := newDevs(t)
+	database := suite.Postgres(t)
+	reading, writing, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.output = writing
+	dev := d.start("--replicas", "1", "--database-url", database)
+	writing.Close()
+	said := newWatched()
+	copied := make(chan struct{})
+	go func() { defer close(copied); _, _ = io.Copy(said, reading) }()
+	said.until(t, "Try:")
+	start(t, d.dir, "send", "--nats-url", "nats://"+d.nats, "--chat", "story", strings.Repeat("once upon a time ", 50)).out.until(t, "once")
+	reading.Close()
+	<-copied
+	dev.signal(syscall.SIGINT)
+	if code := dev.exit(); code != 0 {
+		t.Errorf("dev ends with %s", dev.cmd.ProcessState)
+	}
+	db, err := pgx.Connect(t.Context(), database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close(t.Context())
+	var status, finish string
+	const ended = "select c.status, coalesce(m.finish, '') from processor.chats c join processor.messages m on m.chat = c.number where c.id = 'story' order by m.id desc limit 1"
+	if err := db.QueryRow(t.Context(), ended).Scan(&status, &finish); err != nil || status != "waiting" || finish != "stop" {
+		t.Errorf("the turn was not finished: the chat is %s, its last message ends with %q, %v", status, finish, err)
 	}
 }
 

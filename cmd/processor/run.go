@@ -20,6 +20,7 @@ import (
 // Run runs one replica until it is told to stop.
 func (c *RunCmd) Run(ctx context.Context, std *Streams) error {
 	defer paceHeap()()
+	defer outliveReaders()()
 	logger := c.Logger(std.Err)
 	timing, err := c.Timing()
 	if err != nil {

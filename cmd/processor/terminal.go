@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"unicode"
 )
 
@@ -26,6 +28,14 @@ func isTerminal(stream any) bool {
 	}
 	null, err := os.Stat(os.DevNull)
 	return err != nil || !os.SameFile(info, null)
+}
+
+// outliveReaders lets a process that others rely on go on when nobody reads what it writes any more, until the returned function is called: Ctrl-C
+// ends tee as well, and without this the first word about the shutdown would be the last one. Other commands end then, which is what head wants.
+func outliveReaders() (stop func()) {
+	broken := make(chan os.Signal, 1) // nobody looks: it is enough that the signal is asked for, and a write then fails with an error
+	signal.Notify(broken, syscall.SIGPIPE)
+	return func() { signal.Stop(broken) }
 }
 
 // note tells a person at a terminal, dimly, what goes on. Scripts don't see it.
