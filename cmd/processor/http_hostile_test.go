@@ -82,6 +82,28 @@ func TestSlowAndOversizedRequestsAreEndedWhileOthersAreServed(t *testing.T) {
 	}
 }
 
+// TestBodiesThatDoNotArriveTakeNobodysPlace: more requests wait for their bodies than are served at once, and others are served.
+func TestBodiesThatDoNotArriveTakeNobodysPlace(t *testing.T) {
+	t.Parallel()
+	d := deploy(t)
+	w := d.over(d.startHTTP("a").http)
+	d.create("c")
+	const body = `{"text":"#tokens=2"}`
+	var waiting []net.Conn
+	for range 600 {
+		waiting = append(waiting, w.raw(fmt.Sprintf("POST /v1/chats/c/messages HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n", len(body))))
+	}
+	for i, conn := range waiting { // it is said when the body is waited for
+		if line, err := bufio.NewReader(conn).ReadString('\n'); !strings.Contains(line, "100 Continue") {
+			t.Fatalf("request %d is answered with %q, %v", i, line, err)
+		}
+	}
+	answerOf[chat.ChatReply](w, 200, "GET", "/v1/chats/c", "")
+	_, err := io.WriteString(waiting[0], body)
+	d.must(err)
+	d.answered("c")
+}
+
 // TestAWatcherThatNeverReadsHarmsNobody streams megabytes to one client that reads nothing and to one that reads.
 func TestAWatcherThatNeverReadsHarmsNobody(t *testing.T) {
 	t.Parallel()

@@ -1,7 +1,9 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
+	"io"
 	"log/slog"
 	"net/http"
 	"time"
@@ -151,10 +153,18 @@ const (
 	requestDeadline = 10 * time.Second
 )
 
-// bounded holds a request to what those over NATS are held to. A client that leaves does not end it: what it asked for may be half done, and a
+// bounded holds a request to what those over NATS are held to, once its body is there: one that is slow to arrive would take a place from
+// others, and the time for what it asks from itself. A client that leaves does not end it: what it asked for may be half done, and a
 // connection to the database would be lost with it.
 func (g *Gateway) bounded(handle func(http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
+		if r.Method == http.MethodPost {
+			raw, err := g.kit.Body(w, r, wire.MaxBody)
+			if err != nil {
+				return err
+			}
+			r.Body = io.NopCloser(bytes.NewReader(raw))
+		}
 		select {
 		case g.limit <- struct{}{}:
 			defer func() { <-g.limit }()

@@ -12,12 +12,15 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // Kit is what handlers share. Its methods may be called from any goroutine.
 type Kit struct {
 	config Config
+	// arriving is the memory that long bodies take which are not here yet.
+	arriving atomic.Int64
 
 	mu      sync.Mutex
 	clients map[string]int // their open streams
@@ -37,6 +40,8 @@ type Config struct {
 	WriteTimeout time.Duration
 	// BodyTimeout is how long a request's body may take to arrive (30 s).
 	BodyTimeout time.Duration
+	// BodyMemory is how many bytes bodies may take together while they arrive, short ones apart (256 MiB).
+	BodyMemory int64
 	// StreamsPerClient bounds the open streams of one client (1000).
 	StreamsPerClient int
 	// Opened and Closed are told of every stream; may be nil.
@@ -62,6 +67,9 @@ func New(config Config) *Kit {
 		if *d.field == 0 {
 			*d.field = d.usually
 		}
+	}
+	if config.BodyMemory == 0 {
+		config.BodyMemory = 256 << 20
 	}
 	if config.StreamsPerClient == 0 {
 		config.StreamsPerClient = 1000

@@ -136,6 +136,49 @@ func TestBodiesAreBoundedInSizeAndTime(t *testing.T) {
 	}
 }
 
+// TestLongBodiesThatArriveTogetherAreBounded: one of 256 KiB fits while no other does, and short ones always do.
+func TestLongBodiesThatArriveTogetherAreBounded(t *testing.T) {
+	t.Parallel()
+	k := New(Config{BodyMemory: 384 << 10})
+	host := serve(t, k.Handle(func(w http.ResponseWriter, r *http.Request) error {
+		raw, err := k.Body(w, r, MaxBody)
+		if err != nil {
+			return err
+		}
+		return k.Write(w, 200, len(raw))
+	}))
+	const long = 256<<10 - 1
+	head := func(length int) string {
+		return fmt.Sprintf("POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n", length)
+	}
+	slow := dial(t, host, head(long)+strings.Repeat(" ", long-1))
+	for deadline := time.Now().Add(patience); ; {
+		part := dial(t, host, head(long)+strings.Repeat(" ", 200<<10))
+		if err := part.(*net.TCPConn).CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		status, _, body := answer(t, part)
+		if status == 503 && strings.Contains(body, "at once, try again") {
+			break
+		}
+		if status != 400 || time.Now().After(deadline) {
+			t.Fatalf("beside a long one: %d %s", status, body)
+		}
+	}
+	if status, _, body := answer(t, dial(t, host, head(3)+"abc")); status != 200 {
+		t.Errorf("a short one beside it: %d %s", status, body)
+	}
+	if _, err := io.WriteString(slow, " "); err != nil {
+		t.Fatal(err)
+	}
+	if status, _, body := answer(t, slow); status != 200 || body != fmt.Sprint(long) {
+		t.Errorf("the long one: %d %s", status, body)
+	}
+	if status, _, body := answer(t, dial(t, host, head(long)+strings.Repeat(" ", long))); status != 200 {
+		t.Errorf("a long one after it: %d %s", status, body)
+	}
+}
+
 func TestAStreamIsFramedAndPinged(t *testing.T) {
 	t.Parallel()
 	k := New(Config{Ping: 20 * time.Millisecond})
