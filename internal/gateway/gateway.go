@@ -100,7 +100,7 @@ func New(service Service, events Events, config Config) (*Gateway, error) {
 		return nil, err
 	}
 	g := &Gateway{
-		service: service, hub: newHub(events, service), kit: wire.New(config.Kit), config: config,
+		service: service, hub: newHub(events, service, config.Logger), kit: wire.New(config.Kit), config: config,
 		tokens: newTokens(config.Tokens), origins: origins, mux: http.NewServeMux(), open: http.NewServeMux(), limit: make(chan struct{}, maxRequests),
 	}
 	for _, r := range g.routes() {

@@ -2,6 +2,10 @@ package gateway
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
 	"sync"
 
 	"processor/internal/chat"
@@ -15,6 +19,7 @@ const hubBuffer = 64
 type hub struct {
 	events    Events
 	snapshots snapshots
+	logger    *slog.Logger
 
 	mu    sync.Mutex
 	chats map[chat.ID]*topic
@@ -23,9 +28,24 @@ type hub struct {
 
 var _ chat.Feed = (*hub)(nil)
 
-func newHub(events Events, service Service) *hub {
-	return &hub{events: events, snapshots: snapshots{read: service.Snapshot, flights: map[flightKey]*flight{}}, chats: map[chat.ID]*topic{}}
+func newHub(events Events, service Service, logger *slog.Logger) *hub {
+	return &hub{
+		events: events, logger: logger, chats: map[chat.ID]*topic{},
+		snapshots: snapshots{read: service.Snapshot, flights: map[flightKey]*flight{}, logger: logger},
+	}
 }
+
+// survived makes an error of what was recovered on a goroutine that is nobody's request. Nothing else would end the panic there but the process, and
+// with it everybody's chats; whoever waits for the goroutine begins again.
+func survived(logger *slog.Logger, panicked any, err error) error {
+	if panicked == nil {
+		return err
+	}
+	logger.Error("watch panicked", "err", fmt.Sprint(panicked), "stack", string(debug.Stack()))
+	return errPanicked
+}
+
+var errPanicked = errors.New("it panicked, see the log")
 
 // topic is one shared subscription. Its goroutine hands out the events until nobody is left, or until events were lost: then all have to
 // begin again.
@@ -110,12 +130,11 @@ func (h *hub) join(ctx context.Context, find func() *topic, keep func(*topic), o
 // run is the topic's goroutine.
 func (h *hub) run(ctx context.Context, t *topic, open subscribe) {
 	defer t.cancel()
-	events, stop, err := open(ctx)
+	events, stop, err := h.open(ctx, open)
 	t.err = err
 	close(t.opened)
 	if err == nil {
-		t.hand(ctx, events)
-		stop()
+		h.hand(ctx, t, events, stop)
 	}
 	h.mu.Lock()
 	t.forget()
@@ -123,7 +142,14 @@ func (h *hub) run(ctx context.Context, t *topic, open subscribe) {
 	t.end()
 }
 
-func (t *topic) hand(ctx context.Context, events <-chan chat.Event) {
+func (h *hub) open(ctx context.Context, open subscribe) (events <-chan chat.Event, stop func(), err error) {
+	defer func() { err = survived(h.logger, recover(), err) }()
+	return open(ctx)
+}
+
+func (h *hub) hand(ctx context.Context, t *topic, events <-chan chat.Event, stop func()) {
+	defer func() { _ = survived(h.logger, recover(), nil) }()
+	defer stop()
 	for {
 		select {
 		case e, ok := <-events:

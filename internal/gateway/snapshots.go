@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -12,7 +13,8 @@ import (
 // that began before somebody asked is never his answer, for it may have missed what made him ask. So load makes reads no more frequent than
 // they take, and no watcher's answer is older than its question.
 type snapshots struct {
-	read func(context.Context, chat.MessagesRequest) (chat.Snapshot, error)
+	read   func(context.Context, chat.MessagesRequest) (chat.Snapshot, error)
+	logger *slog.Logger
 
 	mu      sync.Mutex
 	flights map[flightKey]*flight
@@ -72,9 +74,14 @@ func (s *snapshots) fly(ctx context.Context, key flightKey, f *flight) {
 			return
 		}
 		s.mu.Unlock()
-		ctx, cancel := context.WithTimeout(ctx, snapshotDeadline)
-		l.snap, l.err = s.read(ctx, key.request)
-		cancel()
+		l.snap, l.err = s.land(ctx, key.request)
 		close(l.done)
 	}
+}
+
+func (s *snapshots) land(ctx context.Context, r chat.MessagesRequest) (snap chat.Snapshot, err error) {
+	defer func() { err = survived(s.logger, recover(), err) }()
+	ctx, cancel := context.WithTimeout(ctx, snapshotDeadline)
+	defer cancel()
+	return s.read(ctx, r)
 }

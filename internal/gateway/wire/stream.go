@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -192,8 +194,16 @@ func (s *Stream) end() End {
 	}
 }
 
-// pingNow needs no error: what it finds ends the context.
-func (s *Stream) pingNow() { _ = s.Comment("ping") }
+// pingNow needs no error: what it finds ends the context. Nor may it panic, for on a timer's goroutine that would end the process.
+func (s *Stream) pingNow() {
+	defer func() {
+		if v := recover(); v != nil {
+			s.kit.config.Logger.Error("ping panicked", "err", fmt.Sprint(v), "stack", string(debug.Stack()))
+			s.cancel(errGone)
+		}
+	}()
+	_ = s.Comment("ping")
+}
 
 // flush writes what the buffer holds, within WriteTimeout. The caller holds mu.
 func (s *Stream) flush() error {

@@ -252,6 +252,44 @@ func flood(k *Kit) http.Handler {
 	})
 }
 
+// rotten is a response of which only the beginning can be written.
+type rotten struct {
+	http.ResponseWriter
+	writes int
+}
+
+func (r *rotten) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+
+func (r *rotten) Write(p []byte) (int, error) {
+	if r.writes++; r.writes > 1 {
+		panic("rotten")
+	}
+	return r.ResponseWriter.Write(p)
+}
+
+func TestAPingThatPanicsEndsItsStreamOnly(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	k := New(Config{Ping: 10 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	ended := make(chan error, 1)
+	host := serve(t, k.Handle(func(w http.ResponseWriter, r *http.Request) error {
+		s, err := k.Open(&rotten{ResponseWriter: w}, r)
+		if err != nil {
+			return err
+		}
+		defer s.Close()
+		<-s.Context().Done()
+		ended <- context.Cause(s.Context())
+		return nil
+	}))
+	if status, _, body := answer(t, dial(t, host, get)); status != 200 || body != "" {
+		t.Errorf("%d %q", status, body)
+	}
+	if err := <-ended; !errors.Is(err, errGone) || !strings.Contains(log.String(), "rotten") {
+		t.Errorf("the stream ended with %v, the log is %s", err, log.String())
+	}
+}
+
 func TestAReaderThatDoesNotReadIsDropped(t *testing.T) {
 	t.Parallel()
 	ends := make(chan End, 1)
