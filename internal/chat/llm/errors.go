@@ -26,6 +26,8 @@ type failure struct {
 	status              int
 	kind, code, message string
 	after               time.Duration
+	// answered: it came in place of an answer, with the status of success.
+	answered bool
 }
 
 func (f *failure) Error() string { return "the provider answered " + strconv.Itoa(f.status) }
@@ -52,6 +54,7 @@ func newProvider(name, prefix, key, baseURL string) provider {
 		chat.CodeQuota:           "check the plan and the billing of the account",
 		chat.CodeUnknownModel:    "check the name of the model and " + prefix + "_BASE_URL",
 		chat.CodeContextOverflow: "start a new chat, or send less of the history",
+		chat.CodeBadResponse:     "check " + prefix + "_BASE_URL",
 	}}
 	if u, err := url.Parse(baseURL); err == nil && u.User != nil {
 		password, _ := u.User.Password()
@@ -72,6 +75,12 @@ func (p provider) fail(ctx context.Context, err error) error {
 	var modelErr *chat.ModelError
 	if errors.As(err, &modelErr) {
 		return modelErr
+	}
+	var other noStream
+	if errors.As(err, &other) {
+		e := p.badResponse(other.Error())
+		e.Message += "; " + p.advice[chat.CodeBadResponse]
+		return e
 	}
 	if badResponse(err) {
 		return p.badResponse(err.Error())
@@ -114,6 +123,8 @@ func (p provider) refused(f *failure) *chat.ModelError {
 		said = http.StatusText(f.status)
 	}
 	switch {
+	case f.answered:
+		e.Message = p.name + " answered with an error: " + said
 	case f.status == 0:
 		e.Message = p.name + " failed in the middle of the answer: " + said
 	case f.status/100 == 3:

@@ -13,6 +13,7 @@ const firstLine = 512
 type events struct {
 	lines *bufio.Scanner
 	data  []byte
+	begun bool
 }
 
 func newEvents(body io.Reader) *events {
@@ -26,6 +27,9 @@ func (e *events) next() bool {
 	e.data = e.data[:0]
 	for e.lines.Scan() {
 		line := e.lines.Bytes()
+		if !e.begun { // a byte order mark may come first
+			line, e.begun = bytes.TrimPrefix(line, []byte("\uFEFF")), true
+		}
 		if len(line) == 0 {
 			if len(e.data) > 0 {
 				return true

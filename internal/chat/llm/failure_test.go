@@ -37,12 +37,20 @@ func TestFailuresAreClassified(t *testing.T) {
 		"redirect":          {[]llmtest.Step{llmtest.Header("Location", "http://192.0.2.1/"), llmtest.Respond(307, "text/html", "")}, chat.CodeBadRequest, false},
 		"page of a proxy":   {[]llmtest.Step{llmtest.Respond(502, "text/html", "<html>Bad Gateway</html>")}, chat.CodeUnavailable, true},
 		"page for a stream": {[]llmtest.Step{llmtest.Respond(200, "text/html", "<html>Log in</html>")}, chat.CodeBadResponse, true},
-		"nothing at all":    {[]llmtest.Step{llmtest.Respond(200, "text/event-stream", "")}, chat.CodeBadResponse, true},
-		"garbage at once":   {[]llmtest.Step{llmtest.Garbage()}, chat.CodeBadResponse, true},
-		"garbage later":     {[]llmtest.Step{half, llmtest.Garbage()}, chat.CodeBadResponse, true},
-		"reset":             {[]llmtest.Step{half, llmtest.Reset()}, chat.CodeConnection, true},
-		"reset at once":     {[]llmtest.Step{llmtest.Reset()}, chat.CodeConnection, true},
-		"truncated":         {[]llmtest.Step{half, llmtest.Truncate()}, chat.CodeConnection, true},
+		"an error for a stream": {
+			[]llmtest.Step{llmtest.Respond(200, "application/json", `{"error":{"type":"authentication_error","message":"who are you?"}}`)}, chat.CodeAuth, false,
+		},
+		"an error for a stream that may pass": {[]llmtest.Step{llmtest.Respond(200, "application/json; charset=utf-8", `{"error":"busy"}`)}, chat.CodeUnavailable, true},
+		"an error with its status inside": {
+			[]llmtest.Step{llmtest.Respond(200, "application/json", `{"error":{"code":429,"message":"slow down"}}`)}, chat.CodeRateLimited, true,
+		},
+		"a whole answer for a stream": {[]llmtest.Step{llmtest.Respond(200, "application/json", `{"id":"x","choices":[{"message":{"content":"hi"}}]}`)}, chat.CodeBadResponse, true},
+		"nothing at all":              {[]llmtest.Step{llmtest.Respond(200, "text/event-stream", "")}, chat.CodeBadResponse, true},
+		"garbage at once":             {[]llmtest.Step{llmtest.Garbage()}, chat.CodeBadResponse, true},
+		"garbage later":               {[]llmtest.Step{half, llmtest.Garbage()}, chat.CodeBadResponse, true},
+		"reset":                       {[]llmtest.Step{half, llmtest.Reset()}, chat.CodeConnection, true},
+		"reset at once":               {[]llmtest.Step{llmtest.Reset()}, chat.CodeConnection, true},
+		"truncated":                   {[]llmtest.Step{half, llmtest.Truncate()}, chat.CodeConnection, true},
 		"error in mid-stream": {
 			[]llmtest.Step{half, llmtest.Fail(llmtest.Error{Type: "overloaded_error", Message: "Overloaded"})}, chat.CodeUnavailable, true,
 		},
@@ -165,6 +173,8 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		"openai answered 404: The model `test-model` does not exist or you do not have access to it; " +
 			"check the name of the model and OPENAI_BASE_URL": llmtest.NoSuchModel(),
 		"openai answered 502: Bad Gateway": llmtest.Respond(502, "text/html", "<html></html>"),
+		"openai sent what cannot be read: the answer is text/html and not a stream of events; check OPENAI_BASE_URL": llmtest.Respond(200, "text/html; charset=utf-8", "<html>Welcome</html>"),
+		"openai answered with an error: the account is closed; check OPENAI_API_KEY":                                 llmtest.Respond(200, "application/json", `{"error":{"code":"invalid_api_key","message":"the account is closed"}}`),
 	} {
 		b.says(step)
 		_, _, err := b.stream(t, ask("x"))

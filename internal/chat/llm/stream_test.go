@@ -175,6 +175,27 @@ func TestARuneSplitOverPacketsArrivesWhole(t *testing.T) {
 	equal(t, "text", "a🙂b", h.text(chat.TextDelta))
 }
 
+// TestAStreamIsReadWhateverItIsCalled: by the type that a proxy gave it, and by the mark that some servers put before it.
+func TestAStreamIsReadWhateverItIsCalled(t *testing.T) {
+	t.Parallel()
+	b := setup(t, llmtest.OpenAI)
+	const events = "data: {\"choices\":[{\"delta\":{\"content\":\"hi\"}}]}\n\ndata: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n"
+	for _, answer := range []llmtest.Step{
+		llmtest.Respond(200, "text/event-stream;charset=utf-8", events),
+		llmtest.Respond(200, "text/plain", events),
+		llmtest.Respond(200, "application/json", events),
+		llmtest.Respond(200, "application/json", ": a comment\n\n"+events),
+		llmtest.Respond(200, "text/event-stream", "\uFEFF"+events),
+		llmtest.Respond(200, "text/event-stream", strings.ReplaceAll(events, "\n", "\r\n")),
+	} {
+		b.says(answer)
+		got, h, err := b.stream(t, ask("x"))
+		if err != nil || got.Finish != chat.Stop || h.text(chat.TextDelta) != "hi" {
+			t.Errorf("%+v, %q, %v", got, h.text(chat.TextDelta), err)
+		}
+	}
+}
+
 func TestACancelledCallReturnsItsCause(t *testing.T) {
 	t.Parallel()
 	cause := errors.New("somebody else has the chat now")

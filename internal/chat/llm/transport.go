@@ -1,11 +1,13 @@
 package llm
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -75,8 +77,43 @@ func exchange(req *http.Request, next func(*http.Request) (*http.Response, error
 		body, _ := io.ReadAll(io.LimitReader(res.Body, maxErrorBody))
 		return nil, newFailure(res.StatusCode, res.Header, body)
 	}
+	if err := unstreamed(res); err != nil {
+		return nil, err
+	}
 	res.Body = &eventBody{rc: res.Body}
 	return res, nil
+}
+
+// noStream is an answer of another kind with the status of success, such as a page of whoever really lives at the base URL.
+type noStream string
+
+func (kind noStream) Error() string {
+	return "the answer is " + string(kind) + " and not a stream of events"
+}
+
+// unstreamed looks at what is not called a stream. Some gateways tell errors as JSON with the status of success: what they say, and whether it may be
+// tried again, would be lost. It may be a stream nevertheless.
+func unstreamed(res *http.Response) error {
+	kind, _, _ := strings.Cut(strings.ToLower(res.Header.Get("Content-Type")), ";")
+	if kind == "text/event-stream" {
+		return nil
+	}
+	body := bufio.NewReaderSize(res.Body, firstLine)
+	first, err := body.Peek(1)
+	if err != nil || first[0] != '{' && first[0] != '<' {
+		res.Body = struct {
+			io.Reader
+			io.Closer
+		}{body, res.Body}
+		return nil
+	}
+	defer res.Body.Close()
+	raw, _ := io.ReadAll(io.LimitReader(body, maxErrorBody))
+	if f := newFailure(0, res.Header, raw); first[0] == '{' && f.message != "" {
+		f.answered = true
+		return f
+	}
+	return noStream(kind)
 }
 
 // eventBody bounds the events of a stream, and gives its connection back.
