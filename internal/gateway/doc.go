@@ -18,5 +18,6 @@
 // # Who owns which goroutine
 //
 // A request has its own. A chat that is watched has one more, in the hub, for as long as anybody here watches it, and so have the events of all
-// chats. Timers ping quiet streams.
+// chats, and a snapshot for as long as somebody waits for it. Timers ping quiet streams. A panic on one that is no request's ends the watches that it
+// served, which begin again, and not the process.
 package gateway
