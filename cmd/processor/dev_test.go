@@ -366,14 +366,18 @@ func TestExitCodes(t *testing.T) {
 		{[]string{}, 2, `^processor: expected one of .*\n$`},
 		{[]string{"lss"}, 2, `^processor: .* did you mean "ls".*\n$`},
 		{[]string{"run"}, 2, `^processor: .*PROCESSOR_DATABASE_URL.*\n$`},
+		{[]string{"ls", "--limit=-1"}, 2, `^processor: .*--limit must not be negative.*\n$`},
+		{[]string{"send", "caf\xe9"}, 2, `^processor: argument 2 is not UTF-8.*\n$`},
+		{[]string{"send", strings.Repeat("x", 90<<10), strings.Repeat("x", 90<<10), strings.Repeat("x", 90<<10)}, 2, `^processor: the text is longer than 262144 bytes.*\n$`},
+		{[]string{"truncate", "c", "first"}, 2, `^processor: .*<message>.*\n$`},
 		{[]string{"send"}, 2, `^processor: nothing to send.*\n$`},
 		{[]string{"ls", "--nats-url", "nats://127.0.0.1:1"}, 1, `^processor: .*check --nats-url.*\n$`},
-		{[]string{"migrate", "--database-url", "postgres://127.0.0.1:1/nothing"}, 1, `^processor: .*\n$`},
+		{[]string{"migrate", "--database-url", "postgres://127.0.0.1:1/nothing"}, 1, `^processor: [^\t]*: 127.0.0.1:1 [^\t]*\n$`},
 		{[]string{"health", "--http", ":1"}, 1, `^processor: .*\n$`},
 		{[]string{"bench", "dispatch", "--database-url", "postgres://127.0.0.1:1/nothing"}, 2, `^processor: .*go together.* \(see processor bench dispatch --help\)\n$`},
 		{[]string{"health", "--http", "8080"}, 2, `^processor: .*host:port.*\n$`},
 	} {
-		t.Run(strings.Join(row.args, " "), func(t *testing.T) {
+		t.Run(oneLine(strings.Join(row.args, " "), 100), func(t *testing.T) {
 			t.Parallel()
 			p := start(t, t.TempDir(), row.args...)
 			if code := p.exit(); code != row.code || !regexp.MustCompile(row.errs).MatchString(p.err.String()) {

@@ -78,7 +78,7 @@ type doctor struct {
 }
 
 func (d *doctor) add(name, status, do, format string, args ...any) {
-	d.checks = append(d.checks, check{Name: name, Status: status, Found: fmt.Sprintf(format, args...), Do: do})
+	d.checks = append(d.checks, check{Name: name, Status: status, Found: lines().Replace(fmt.Sprintf(format, args...)), Do: do})
 }
 
 // bus looks at NATS, and by way of it at the replicas.

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -18,6 +19,14 @@ type LsCmd struct {
 
 	OutputFlags
 	NATSFlags `group:"NATS"`
+}
+
+// Validate is called by the command line's parser.
+func (c *LsCmd) Validate() error {
+	if c.Limit < 0 {
+		return fmt.Errorf("--limit must not be negative, is %d", c.Limit)
+	}
+	return nil
 }
 
 // pageLimit is the most that the API lists at once.

@@ -9,8 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/alecthomas/kong"
 
@@ -50,6 +52,9 @@ func executeCLI(cli *CLI, args []string, std *Streams) int {
 	parser, err := newParser(cli, std)
 	if err != nil {
 		return std.fail(err)
+	}
+	if n := slices.IndexFunc(args, func(arg string) bool { return !utf8.ValidString(arg) }); n >= 0 { // the parser would replace what is not
+		return std.fail(usageError{fmt.Errorf("argument %d is not UTF-8: convert it, such as with iconv -t utf-8", n+1)})
 	}
 	command, err := parser.Parse(args)
 	if err != nil {
@@ -117,13 +122,16 @@ func (s *Streams) fail(err error) int {
 	case err == nil:
 		return 0
 	case !errors.Is(err, errSaid):
-		s.warn("%s", strings.ReplaceAll(sentence(err), "\n", "; "))
+		s.warn("%s", lines().Replace(sentence(err)))
 	}
 	if errors.As(err, &usage) {
 		return 2
 	}
 	return 1
 }
+
+// lines makes one line of what has several, such as a failure to connect, whose lines are the attempts.
+func lines() *strings.Replacer { return strings.NewReplacer(":\n\t", ": ", "\n\t", "; ", "\n", "; ") }
 
 // sentence leaves out the code of a refusal, which is for programs.
 func sentence(err error) string {

@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -59,7 +60,9 @@ func (c *SendCmd) Run(ctx context.Context, std *Streams) error {
 	defer listening.Wait()
 	listening.Go(func() { s.listen(ctx, keys, leave) })
 	defer leave(nil)
-	if err := c.accept(ctx, b, s, text); err != nil {
+	if err := c.accept(ctx, b, s, text); errors.Is(err, errLeft) {
+		return errors.New("left before an answer came to whether the message was accepted: see `processor ls`")
+	} else if err != nil {
 		return err
 	}
 	fmt.Fprintln(std.Err, dim(std.Err, string(s.chat)))
@@ -82,7 +85,18 @@ func (c *SendCmd) read(std *Streams) (string, error) {
 	if strings.TrimSpace(text) == "" {
 		return "", usageError{errors.New("nothing to send: give the text as an argument or on standard input")}
 	}
-	return text, nil
+	return text, checkText(text)
+}
+
+// checkText refuses what can't be said to the service: JSON would replace what is not UTF-8, and a text that is too long was not read to its end.
+func checkText(text string) error {
+	switch {
+	case !utf8.ValidString(text):
+		return usageError{errors.New("the text is not UTF-8: convert it, such as with iconv -t utf-8")}
+	case len(text) > chat.MaxText:
+		return usageError{fmt.Errorf("the text is longer than %d bytes, which is the limit", chat.MaxText)}
+	}
+	return nil
 }
 
 // accept makes the message durable. The ids are made here, so that a request may be repeated.

@@ -57,11 +57,13 @@ func (s *sending) listen(ctx context.Context, keys <-chan os.Signal, leave conte
 		return
 	case <-keys:
 	}
+	var stopping sync.WaitGroup // the second Ctrl-C leaves whether or not the first one is heard
+	defer stopping.Wait()
 	if turn := s.wantStop(); turn == 0 {
 		s.std.note("\nthe turn is stopped as soon as it begins; Ctrl-C again leaves")
 	} else {
 		s.std.note("\nstopping…; Ctrl-C again leaves")
-		s.interrupt(ctx, turn)
+		stopping.Go(func() { s.interrupt(ctx, turn) })
 	}
 	select {
 	case <-ctx.Done():
@@ -104,7 +106,7 @@ func (s *sending) follow(ctx context.Context) error {
 	}
 	switch {
 	case errors.Is(err, errLeft):
-		return fmt.Errorf("%w: follow it with `processor watch %s`", err, s.chat)
+		return fmt.Errorf("%w: follow it with `processor watch %s`", errLeft, s.chat)
 	case err != nil:
 		return err
 	case s.gone:

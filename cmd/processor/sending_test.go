@@ -2,10 +2,15 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"io"
+	"os"
+	"strings"
 	"testing"
 	"time"
 
+	"processor/internal/bus"
 	"processor/internal/chat"
 )
 
@@ -155,5 +160,43 @@ func TestSendEndsWhenItsMessageIsRemoved(t *testing.T) {
 	}
 	if err := x.take(chat.Event{Type: chat.StatusEvent, Turn: 3}); !errors.Is(err, chat.ErrStopWatching) || !x.s.gone {
 		t.Errorf("after the removal: %v, gone %t", err, x.s.gone)
+	}
+}
+
+func TestSendRefusesStandardInputThatIsNotUTF8(t *testing.T) {
+	t.Parallel()
+	for input, want := range map[string]string{"caf\xe9\n": "the text is not UTF-8", strings.Repeat("x", chat.MaxText+1): "longer than 262144 bytes"} {
+		_, err := (&SendCmd{}).read(&Streams{In: strings.NewReader(input)})
+		var usage usageError
+		if !errors.As(err, &usage) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%.20q: %v, want %s", input, err, want)
+		}
+	}
+	if text, err := (&SendCmd{}).read(&Streams{In: strings.NewReader("café\n")}); text != "café" || err != nil {
+		t.Errorf("%q, %v", text, err)
+	}
+}
+
+// TestASecondCtrlCLeavesThoughNATSIsSilent: the first one is a request that nobody answers for many seconds.
+func TestASecondCtrlCLeavesThoughNATSIsSilent(t *testing.T) {
+	t.Parallel()
+	d := deploy(t)
+	proxy, through := d.proxy(d.nats.URL())
+	b, err := bus.Connect(t.Context(), bus.Config{URL: through, Name: "test", Logger: quiet()})
+	d.must(err)
+	t.Cleanup(b.Close)
+	proxy.Stall()
+	s := newSending(b, &Streams{Out: io.Discard, Err: io.Discard}, false)
+	id := int64(1)
+	s.accepted("c", chat.Message{ID: &id, Turn: 1})
+	ctx, leave := context.WithCancelCause(t.Context())
+	defer leave(nil)
+	keys := make(chan os.Signal, 2)
+	keys <- os.Interrupt
+	keys <- os.Interrupt
+	began := time.Now()
+	s.listen(ctx, keys, leave)
+	if took := time.Since(began); !errors.Is(context.Cause(ctx), errLeft) || took > 5*time.Second {
+		t.Errorf("after %s: %v", took, context.Cause(ctx))
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -34,8 +36,10 @@ func (c *ShowCmd) Run(ctx context.Context, std *Streams) error {
 	if c.JSON {
 		return printJSON(std.Out, s)
 	}
-	showChat(std.text(), s, time.Local)
-	return nil
+	var page strings.Builder
+	showChat(&page, s, time.Local)
+	_, err = io.WriteString(std.text(), page.String())
+	return err
 }
 
 // readChat reads all pages. The row is that of the last one.
@@ -89,9 +93,12 @@ func section(w io.Writer, head, text string) {
 	}
 }
 
-// heading says who speaks, when, and how the turn ended.
+// heading says which message it is, who speaks, when, and how the turn ended.
 func heading(m chat.Message, zone *time.Location) string {
 	facts := []string{string(m.Role), m.CreatedAt.In(zone).Format(time.TimeOnly)}
+	if m.ID != nil {
+		facts = slices.Insert(facts, 0, strconv.FormatInt(*m.ID, 10))
+	}
 	if m.Model != "" {
 		facts = append(facts, oneLine(m.Model, 60))
 	}

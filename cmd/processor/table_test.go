@@ -86,10 +86,10 @@ func TestAChatIsShownForPeople(t *testing.T) {
 	showChat(&out, s, time.UTC)
 	want := `weather · running · demo/echo · since 2026-03-01 12:00:00 · on w1
 
-── user · 12:00:00
+── 1 · user · 12:00:00
 hello
 
-── assistant · 12:00:00 · demo/echo · 1 in, 2 out · length
+── 1 · assistant · 12:00:00 · demo/echo · 1 in, 2 out · length
 hell
 
 ── assistant, so far

@@ -63,8 +63,9 @@ func (w Watcher) Watch(ctx context.Context, id ID, after int64, emit func(Event)
 // follow watches through one subscription; done says that err is final.
 func (w Watcher) follow(ctx context.Context, id ID, t *Transcript, emit func(Event) error) (done bool, err error) {
 	events, stop, err := w.Feed.Subscribe(ctx, id)
+	var refusal *Error
 	if err != nil {
-		return false, err
+		return errors.As(err, &refusal) && refusal.Code != Unavailable, err
 	}
 	defer stop()
 	if done, err := w.resync(ctx, id, t, emit); done || err != nil {
