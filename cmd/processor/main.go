@@ -35,6 +35,7 @@ type CLI struct {
 	Watch     WatchCmd     `cmd:"" help:"Follow one chat, or the events of all."`
 	Interrupt InterruptCmd `cmd:"" help:"Stop the turn of a chat."`
 	Retry     RetryCmd     `cmd:"" help:"Try the failed turn of a chat again."`
+	Truncate  TruncateCmd  `cmd:"" help:"Edit what was said in a chat, or have it answered again."`
 	Rm        RmCmd        `cmd:"" help:"Remove chats."`
 	Workers   WorkersCmd   `cmd:"" help:"List the replicas."`
 
