@@ -243,7 +243,7 @@ func (r *devReplica) awaitReady(ctx context.Context) bool {
 // probeTimeout bounds one question for readiness.
 const probeTimeout = 2 * time.Second
 
-// probeHTTP asks whoever listens at address how it is.
+// probeHTTP asks whoever listens at address how it is, itself: a proxy that the environment names is for the world outside.
 func probeHTTP(ctx context.Context, address, path string) error {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
@@ -251,7 +251,8 @@ func probeHTTP(ctx context.Context, address, path string) error {
 	if err != nil {
 		return err
 	}
-	response, err := http.DefaultClient.Do(request)
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	response, err := client.Do(request)
 	if err != nil {
 		return err
 	}

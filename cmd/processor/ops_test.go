@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -63,6 +64,21 @@ func TestServeHTTPLetsARequestFinishAndThenEndsItsContext(t *testing.T) {
 	if conn, err := net.Dial("tcp", ln.Addr().String()); err == nil {
 		conn.Close()
 		t.Error("the port is still open")
+	}
+}
+
+// TestHealthAsksNoProxy: the name is one of this machine's that the rules for proxies don't know.
+func TestHealthAsksNoProxy(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { answer(w, nil) }))
+	t.Cleanup(server.Close)
+	_, port, err := net.SplitHostPort(server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := startIn(t, t.TempDir(), []string{"HTTP_PROXY=http://127.0.0.1:1", "NO_PROXY="}, "health", "--http", "localhost.:"+port)
+	if code := p.exit(); code != 0 || p.out.String() != "ok\n" {
+		t.Errorf("health exits with %d: %s", code, p.err)
 	}
 }
 
