@@ -14,6 +14,8 @@ const (
 	heapPercent = 25
 	// goPercent is GOGC where nobody sets it.
 	goPercent = 100
+	// heapLeast is what the runtime takes a smaller heap for: at GOGC=100 the first collection comes there, and at other values in proportion.
+	heapLeast = 4 << 20
 )
 
 // paceHeap keeps the collector from running all the time while little is alive, and from letting a large heap grow by half, until the returned function
@@ -62,5 +64,5 @@ func (p *pacer) pace() {
 // percentFor is GOGC for what is alive on the heap and what refers to it from elsewhere.
 func percentFor(live, roots uint64) int {
 	room := max(heapFloor, live) - live
-	return int(max(heapPercent, 100*room/max(live+roots, 1<<20)))
+	return int(max(heapPercent, 100*room/max(live+roots, heapLeast)))
 }
