@@ -19,13 +19,13 @@ import (
 // Proxy forwards the connections that it accepts on a port of 127.0.0.1 to one server. Its methods may be called from
 // any goroutine, at any time.
 type Proxy struct {
-	target string
 	addr   string
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 	work   sync.WaitGroup
 
 	mu       sync.Mutex
+	target   string
 	listener net.Listener // nil while refusing
 	links    map[*link]struct{}
 	open     chan struct{} // closed when bytes may flow; another one while stalled
@@ -33,7 +33,7 @@ type Proxy struct {
 	traps    []*trap
 }
 
-// Start listens on a free port and forwards to target, host:port. Close ends it.
+// Start listens on a free port and forwards to target, host:port. Without one, connections are reset until Forward names it. Close ends it.
 func Start(target string) (*Proxy, error) {
 	port, err := local.FreePort()
 	if err != nil {
@@ -71,6 +71,13 @@ func (p *Proxy) URL(server string) (string, error) {
 	}
 	parsed.Host = p.addr
 	return parsed.String(), nil
+}
+
+// Forward makes new connections go to target. Those that exist stay where they are.
+func (p *Proxy) Forward(target string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.target = target
 }
 
 // Cut resets every connection there is. New ones are welcome.
@@ -163,8 +170,11 @@ func (p *Proxy) accept(listener net.Listener) {
 
 // serve forwards one connection until either side is done.
 func (p *Proxy) serve(client net.Conn) {
+	p.mu.Lock()
+	target := p.target
+	p.mu.Unlock()
 	var dialer net.Dialer
-	server, err := dialer.DialContext(p.ctx, "tcp", p.target)
+	server, err := dialer.DialContext(p.ctx, "tcp", target)
 	if err != nil {
 		reset(client) // as if the client had reached the server's machine itself
 		return

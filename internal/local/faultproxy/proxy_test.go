@@ -24,6 +24,12 @@ func TestMain(m *testing.M) { suite.Main(m) }
 // setup is a proxy in front of a server that sends every line back.
 func setup(t *testing.T) *faultproxy.Proxy {
 	t.Helper()
+	return start(t, echo(t, ""))
+}
+
+// echo is the address of a server that sends every line back, behind a greeting.
+func echo(t *testing.T, greeting string) string {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -38,12 +44,13 @@ func setup(t *testing.T) *faultproxy.Proxy {
 			}
 			go func() {
 				defer conn.Close()
+				_, _ = io.WriteString(conn, greeting)
 				_, _ = io.Copy(conn, conn)
 			}()
 		}
 	}()
 	t.Cleanup(func() { listener.Close(); <-done })
-	return start(t, listener.Addr().String())
+	return listener.Addr().String()
 }
 
 func start(t *testing.T, target string) *faultproxy.Proxy {
@@ -131,6 +138,26 @@ func TestCutResetsWhatExistsAndLetsNewOnesIn(t *testing.T) {
 	again := dial(t, proxy)
 	again.say(t, "again")
 	again.hear(t, "again")
+}
+
+func TestNewOnesAreForwardedToAnotherServer(t *testing.T) {
+	t.Parallel()
+	proxy := start(t, "")
+	conn, err := net.Dial("tcp", proxy.Addr())
+	if err == nil { // else it was reset that soon
+		defer conn.Close()
+		_, err = conn.Read(make([]byte, 1))
+	}
+	if !errors.Is(err, syscall.ECONNRESET) {
+		t.Fatalf("without a server: %v, want a reset", err)
+	}
+	proxy.Forward(echo(t, "one\n"))
+	old := dial(t, proxy)
+	old.hear(t, "one")
+	proxy.Forward(echo(t, "two\n"))
+	dial(t, proxy).hear(t, "two")
+	old.say(t, "still here")
+	old.hear(t, "still here")
 }
 
 func TestRefuseKeepsNewOnesOutUntilHealed(t *testing.T) {
