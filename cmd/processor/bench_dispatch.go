@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
-	"github.com/jackc/pgx/v5"
 
 	"processor/internal/chat"
 	"processor/internal/measure"
@@ -150,14 +149,15 @@ const (
 
 // latencies are of the messages that count, up to the first call for each.
 func (d *dispatching) latencies(ctx context.Context, report *benchReport) error {
-	var committed map[int64]time.Time
-	if d.rig.own {
-		var err error
-		if committed, err = d.rig.committed(ctx); err != nil {
-			return err
-		}
+	clock, err := d.rig.databaseClock(ctx)
+	if err != nil {
+		return err
 	}
-	var commit, start, whole, accepted measure.Samples
+	committed, untold, err := d.rig.committed(ctx, d.chats)
+	if err != nil {
+		return err
+	}
+	var commit, start, reply, whole, accepted measure.Samples
 	queued := 0
 	for _, s := range d.sent {
 		if s.n < d.first || len(d.rig.calls.of[int64(s.n)]) == 0 {
@@ -166,60 +166,39 @@ func (d *dispatching) latencies(ctx context.Context, report *benchReport) error 
 		if s.queued {
 			queued++
 		}
-		from, err := d.sentAt(s, committed)
-		if err != nil {
-			return err
-		}
 		called := d.rig.calls.of[int64(s.n)][0]
-		commit = append(commit, called.Sub(from))
-		start = append(start, called.Sub(s.created))
+		if untold == "" {
+			from, err := s.committed(committed)
+			if err != nil {
+				return err
+			}
+			commit = append(commit, called.Sub(clock.here(from)))
+		}
+		start = append(start, called.Sub(clock.here(s.created)))
+		reply = append(reply, called.Sub(s.replied))
 		whole = append(whole, called.Sub(s.intended))
 		accepted = append(accepted, s.replied.Sub(s.intended))
 	}
-	if d.rig.own {
-		report.latency("commit → model call", aboutCommit+"; of one that waited in a queue from its transaction's start", commit)
-		report.latency("start → model call", aboutStart, start)
+	if untold == "" {
+		report.latency("commit → model call", aboutCommit+"; of one that waited in a queue from its transaction's start"+clock.about(), commit)
 	} else {
-		report.latency("commit → model call", "from the reply to the sender, which follows the commit, to the request at the provider, since a database elsewhere has another clock", commit)
+		report.latency("reply → model call", "from the reply to the sender, which follows the commit, to the request at the provider, which may come first; not from the commit: "+untold, reply)
 	}
+	report.latency("start → model call", aboutStart+clock.about(), start)
 	report.latency("send → model call", "from the time at which the schedule wanted the message sent, so that no stall is left out, to the request at the provider", whole)
 	report.latency("send → reply", "from the same time to the reply to the sender, when the message is durable", accepted)
 	report.figure("messages that waited in a queue", float64(queued), "")
 	return nil
 }
 
-// sentAt is when the message was committed, by the database's clock where that is this machine's. A message that waited in a queue has another row since,
-// which another transaction wrote.
-func (d *dispatching) sentAt(s sentTurn, committed map[int64]time.Time) (time.Time, error) {
-	switch {
-	case !d.rig.own:
-		return s.replied, nil
-	case s.queued || s.message == nil:
+// committed is when the message was, by the database's clock. One that waited in a queue has another row since, which another transaction wrote.
+func (s sentTurn) committed(at map[int64]time.Time) (time.Time, error) {
+	if s.queued || s.message == nil {
 		return s.created, nil
 	}
-	at, found := committed[*s.message]
+	t, found := at[*s.message]
 	if !found {
-		return at, fmt.Errorf("message %d was accepted and is not there", *s.message)
+		return t, fmt.Errorf("message %d was accepted and is not there", *s.message)
 	}
-	return at, nil
-}
-
-// committed is when each user message was, by its id. Nothing updates a message, so its row is as the transaction that sent it left it.
-func (r *rig) committed(ctx context.Context) (map[int64]time.Time, error) {
-	const query = `select id, pg_xact_commit_timestamp(xmin) from processor.messages where role = 'user'`
-	rows, err := r.conn.Query(ctx, query)
-	if err != nil {
-		return nil, fmt.Errorf("ask PostgreSQL for the times of commits: %w", err)
-	}
-	at := map[int64]time.Time{}
-	var id int64
-	var t time.Time
-	_, err = pgx.ForEachRow(rows, []any{&id, &t}, func() error {
-		at[id] = t
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("ask PostgreSQL for the times of commits: %w", err)
-	}
-	return at, nil
+	return t, nil
 }
