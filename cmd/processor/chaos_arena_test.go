@@ -88,6 +88,7 @@ func newArena(t *testing.T, seed uint64, sabotage string) *arena {
 		a.link(linkOf(name, "postgres"), a.pg.URL())
 		a.link(linkOf(name, "nats"), a.nats.URL())
 		a.link(linkOf(name, "provider"), a.provider.OpenAIURL())
+		a.link(linkOf(name, "http"), "http://") // to whichever process is the newest of the slot
 	}
 	a.link("senders-nats", a.nats.URL())
 	a.link("watchers-nats", a.nats.URL())

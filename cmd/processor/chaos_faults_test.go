@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -58,7 +59,7 @@ func (a *arena) strikeOne(f fault) error {
 		return a.strikeNATS(f)
 	case restartPostgres, haltPostgres:
 		return a.strikePostgres(f)
-	case cutLink, refuseLink, stallLink, slowLink, loseReply:
+	case cutLink, refuseLink, stallLink, slowLink, loseReply, loseAnswer:
 		return a.strikeLink(f)
 	default:
 		a.mood.Store(&f)
@@ -132,9 +133,22 @@ func (a *arena) strikeLink(f fault) error {
 	case loseReply:
 		p.CutReply(faultproxy.Contains("sender"), faultproxy.PostgresDone) // every statement about a sender's chat names it
 		return nil
+	case loseAnswer:
+		p.CutReply(changesChat, nil)
+		return nil
 	}
 	a.lasts(f)
 	return p.Heal()
+}
+
+// changesChat matches what a client asks for that does something, over NATS and over HTTP.
+func changesChat(request []byte) bool {
+	for _, word := range []string{"PUB chats.send ", "PUB chats.truncate ", "/messages HTTP/", "/truncate HTTP/"} {
+		if bytes.Contains(request, []byte(word)) {
+			return true
+		}
+	}
+	return false
 }
 
 // question is what senders ask: how many words are to be said, and how fast.

@@ -29,6 +29,7 @@ const (
 	stallLink       faultKind = "stall"
 	slowLink        faultKind = "slow"
 	loseReply       faultKind = "lose a reply"
+	loseAnswer      faultKind = "lose an answer to a client"
 	modelBusy       faultKind = "provider says 429"
 	modelBroken     faultKind = "provider says 500"
 	modelResets     faultKind = "provider resets"
@@ -91,8 +92,9 @@ func chaosLinks(servers ...string) []string {
 func deck(lostAfter time.Duration) []card {
 	const ms = time.Millisecond
 	replicas := chaosSlots()
-	links := append(chaosLinks("postgres", "nats", "provider"), "senders-nats", "watchers-nats")
-	postgres := chaosLinks("postgres")
+	clients := append(chaosLinks("http"), "senders-nats")
+	links := slices.Concat(chaosLinks("postgres", "nats", "provider"), clients, []string{"watchers-nats"})
+	postgres, http := chaosLinks("postgres"), chaosLinks("http")
 	nats, pg, model := []string{"nats"}, []string{"postgres"}, []string{"provider"}
 	return []card{
 		{killReplica, replicas, 100 * ms, 1500 * ms}, {killReplica, replicas, 100 * ms, 1500 * ms},
@@ -104,6 +106,7 @@ func deck(lostAfter time.Duration) []card {
 		{cutLink, links, 0, 0}, {cutLink, postgres, 0, 0}, {refuseLink, links, 500 * ms, 2500 * ms},
 		{stallLink, links, 500 * ms, 4 * time.Second}, {stallLink, postgres, 500 * ms, 4 * time.Second},
 		{slowLink, links, time.Second, 3 * time.Second}, {loseReply, postgres, 0, 0}, {loseReply, postgres, 0, 0},
+		{cutLink, http, 0, 0}, {stallLink, http, 500 * ms, 4 * time.Second}, {loseAnswer, clients, 0, 0}, {loseAnswer, clients, 0, 0},
 		{modelBusy, model, time.Second, 2 * time.Second}, {modelBroken, model, time.Second, 2 * time.Second},
 		{modelResets, model, time.Second, 2 * time.Second}, {modelGarbles, model, time.Second, 2 * time.Second},
 		{modelSilent, model, time.Second, 2 * time.Second}, {modelSlow, model, time.Second, 3 * time.Second},
@@ -145,7 +148,8 @@ func makePlan(seed uint64, length, pace, lostAfter time.Duration) plan {
 
 func TestAPlanIsItsSeeds(t *testing.T) {
 	t.Parallel()
-	one, again, other := makePlan(1, time.Minute, time.Second, 6*time.Second), makePlan(1, time.Minute, time.Second, 6*time.Second), makePlan(2, time.Minute, time.Second, 6*time.Second)
+	const length = 90 * time.Second
+	one, again, other := makePlan(1, length, time.Second, 6*time.Second), makePlan(1, length, time.Second, 6*time.Second), makePlan(2, length, time.Second, 6*time.Second)
 	if one.String() != again.String() {
 		t.Error("one seed made two plans")
 	}
@@ -155,13 +159,13 @@ func TestAPlanIsItsSeeds(t *testing.T) {
 	kinds := map[faultKind]bool{}
 	for _, f := range one {
 		kinds[f.Kind] = true
-		if f.At+f.For > time.Minute {
+		if f.At+f.For > length {
 			t.Errorf("it ends after the plan: %s", f)
 		}
 	}
 	for _, c := range deck(6 * time.Second) {
 		if !kinds[c.kind] {
-			t.Errorf("a minute has no %s", c.kind)
+			t.Errorf("%s have no %s", length, c.kind)
 		}
 	}
 }

@@ -28,7 +28,6 @@ type slot struct {
 // resident is one process of a slot.
 type resident struct {
 	life
-	http string
 	cmd  *exec.Cmd
 	done chan struct{}
 }
@@ -70,8 +69,9 @@ func (s *slot) start(r *resident) error {
 	if err != nil {
 		return err
 	}
-	r.http = fmt.Sprintf("127.0.0.1:%d", port)
-	r.cmd = exec.Command(self, append([]string{"run", "--name", r.Name, "--http", r.http, "--http-streams-per-client", "1000"}, s.arena.flags...)...)
+	address := fmt.Sprintf("127.0.0.1:%d", port)
+	s.arena.links[linkOf(s.name, "http")].Forward(address)
+	r.cmd = exec.Command(self, append([]string{"run", "--name", r.Name, "--http", address, "--http-streams-per-client", "1000"}, s.arena.flags...)...)
 	r.cmd.Stdout, r.cmd.Stderr = log, log
 	urls := s.arena.urls
 	r.cmd.Env = []string{
@@ -92,13 +92,6 @@ func (s *slot) wait(r *resident) {
 	if r == s.current && !s.away && !s.closed {
 		s.spawnLocked()
 	}
-}
-
-// address is where the slot's newest process serves HTTP.
-func (s *slot) address() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.current.http
 }
 
 // kill is kill -9; the place stays empty until spawn.

@@ -65,10 +65,10 @@ func refusalIn(response *http.Response) error {
 	return body.Error
 }
 
-// replica is the address of one that runs, or ran just now.
+// replica is the way to one that runs, or ran just now.
 func (c *client) replica() string {
 	names := chaosSlots()
-	return "http://" + c.slots[names[c.dice.IntN(len(names))]].address()
+	return c.urls[linkOf(names[c.dice.IntN(len(names))], "http")]
 }
 
 // online counts what went over HTTP: requests that were accepted, and messages that pages showed.
