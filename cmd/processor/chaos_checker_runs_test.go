@@ -82,7 +82,7 @@ func (j *judge) answer(m, asked chat.Message) {
 // expectedErrors are what a provider in a bad mood, or out of reach, can end a turn with. Of the last two the charges tell more.
 func expectedErrors() []string {
 	return []string{
-		chat.CodeRateLimited, chat.CodeUnavailable, chat.CodeConnection, chat.CodeStalled, chat.CodeBadResponse, "poison", "too_many_recoveries",
+		chat.CodeRateLimited, chat.CodeUnavailable, chat.CodeAuth, chat.CodeConnection, chat.CodeStalled, chat.CodeBadResponse, "poison", "too_many_recoveries",
 	}
 }
 

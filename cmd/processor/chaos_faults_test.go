@@ -192,6 +192,8 @@ func (a *arena) answer(c llmtest.Call) []llmtest.Step {
 		return []llmtest.Step{llmtest.RetryAfter(time.Second), llmtest.RateLimited()}
 	case modelBroken:
 		return []llmtest.Step{llmtest.Overloaded()}
+	case modelRefuses:
+		return []llmtest.Step{llmtest.WrongKey()}
 	case modelResets:
 		return append(half, llmtest.Reset())
 	case modelGarbles:

@@ -33,6 +33,7 @@ const (
 	modelBusy       faultKind = "provider says 429"
 	modelBroken     faultKind = "provider says 500"
 	modelResets     faultKind = "provider resets"
+	modelRefuses    faultKind = "provider says 401"
 	modelGarbles    faultKind = "provider says garbage"
 	modelSilent     faultKind = "provider is silent"
 	modelSlow       faultKind = "provider is slow"
@@ -108,6 +109,7 @@ func deck(lostAfter time.Duration) []card {
 		{slowLink, links, time.Second, 3 * time.Second}, {loseReply, postgres, 0, 0}, {loseReply, postgres, 0, 0},
 		{cutLink, http, 0, 0}, {stallLink, http, 500 * ms, 4 * time.Second}, {loseAnswer, clients, 0, 0}, {loseAnswer, clients, 0, 0},
 		{modelBusy, model, time.Second, 2 * time.Second}, {modelBroken, model, time.Second, 2 * time.Second},
+		{modelRefuses, model, time.Second, 2 * time.Second},
 		{modelResets, model, time.Second, 2 * time.Second}, {modelGarbles, model, time.Second, 2 * time.Second},
 		{modelSilent, model, time.Second, 2 * time.Second}, {modelSlow, model, time.Second, 3 * time.Second},
 	}

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"slices"
 	"strings"
@@ -248,7 +249,10 @@ func (p *page) take(f webFrame) error {
 		from := placeOf(e.From)
 		p.deltas = slices.DeleteFunc(p.deltas, func(d webDelta) bool { return slices.Compare(d.at[:], from[:]) >= 0 })
 	}
-	s := sight{At: time.Now(), Type: chat.EventType(f.event), Number: e.Number, Version: e.Version, Status: e.Status, ID: e.RemovedFrom}
+	s := sight{At: time.Now(), Type: chat.EventType(f.event), Number: e.Number, Version: e.Version, Status: e.Status}
+	if s.Type == chat.RemovedEvent { // with what is removed goes the answer to it
+		s.From, s.ID, p.deltas = e.RemovedFrom, math.MaxInt64, nil
+	}
 	if e.Message != nil {
 		s.ID, s.Role, s.Finish, s.Text = *e.Message.ID, e.Message.Role, e.Message.Finish, e.Message.Text()
 		if s.Role == chat.Assistant {
