@@ -286,6 +286,8 @@ func (a *arena) history() history {
 	h.Lives = a.lives(workers)
 	h.Moves, err = readMoves(a.ctx, conn)
 	a.must(err)
+	h.Entries, err = readEntries(a.ctx, conn)
+	a.must(err)
 	chats, err := a.chats()
 	a.must(err)
 	h.Rows, err = readRows(a.ctx, conn, chats)

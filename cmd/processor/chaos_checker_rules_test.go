@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"slices"
 	"testing"
 	"time"
@@ -56,8 +57,12 @@ func newScene() *scene {
 		{At: at(6), Op: "UPDATE", Number: 1, Chat: "c", Status: chat.Running, Version: 6, Epoch: 3, Turn: 2, Worker: "wb"},
 		{At: at(7), Op: "UPDATE", Number: 1, Chat: "c", Status: chat.Waiting, Version: 7, Epoch: 3, Turn: 2, Step: 1},
 	}
+	s.note(0, messages[0])
+	s.note(5, messages[1], messages[2])
+	s.note(6, messages[3])
 	s.Calls = []llmtest.Call{
-		{ID: "c/1/1/1/1", Outcome: llmtest.Left}, {ID: "c/1/1/3/1", Outcome: llmtest.Finished}, {ID: "c/2/1/3/1", Outcome: llmtest.Left},
+		{ID: "c/1/1/1/1", Outcome: llmtest.Left, Body: promptWith(messages[:1])}, {ID: "c/1/1/3/1", Outcome: llmtest.Finished, Body: promptWith(messages[:1])},
+		{ID: "c/2/1/3/1", Outcome: llmtest.Left, Body: promptWith(messages[:3])},
 	}
 	s.Lives = []life{
 		{Slot: "a", Name: "a1", Started: at(0), Killed: at(3), Stopped: at(3), Workers: []chat.WorkerID{"wa"}},
@@ -71,6 +76,35 @@ func newScene() *scene {
 	left := watch{Who: "v", Chat: "c", Seen: w.Seen[:2:2]}
 	s.Watches = []watch{w, left}
 	return s
+}
+
+// note makes messages part of a move, and the move of a transaction.
+func (s *scene) note(move int, messages ...chat.Message) {
+	for _, m := range messages {
+		s.Entries = append(s.Entries, entry{Seq: int64(10*move + 1), Tx: int64(move + 1), Op: "INSERT", Number: 1, Message: m})
+	}
+	for i := range s.Moves {
+		s.Moves[i].Seq, s.Moves[i].Tx = int64(10*i), int64(i+1)
+	}
+}
+
+// promptWith is what a model is asked about a history.
+func promptWith(history []chat.Message) json.RawMessage {
+	type message struct {
+		Role    string `json:"role"`
+		Content string `json:"content"`
+	}
+	var body struct {
+		Messages []message `json:"messages"`
+	}
+	for _, m := range history {
+		body.Messages = append(body.Messages, message{string(m.Role), m.Text()})
+	}
+	raw, err := json.Marshal(body)
+	if err != nil {
+		panic(err)
+	}
+	return raw
 }
 
 // message changes a stored message.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -125,34 +126,45 @@ func (j *judge) transcripts() {
 			}
 			last = s.ID
 		}
+		if w.Alive && w.Left != "" && !removable {
+			j.fault(w.Chat, "%s still shows %.80q, which is in no message", w.Who, w.Left)
+		}
 		if !removable {
-			j.transcript(w, j.messages[numbers[w.Chat]])
+			j.transcript(w, numbers[w.Chat])
 		}
 	}
 }
 
-func (j *judge) transcript(w watch, messages []chat.Message) {
-	var want []chat.Message
-	for _, m := range messages {
-		if *m.ID > w.After {
-			want = append(want, m)
+func (j *judge) transcript(w watch, n chat.Number) {
+	known := w.known()
+	histories := [][]chat.Message{j.messages[n]}
+	if !w.Alive { // it may have left before a retry or a truncation
+		histories = append(histories, j.stories[n].longest()...)
+	}
+	for i, messages := range histories {
+		want := slices.DeleteFunc(slices.Clone(messages), func(m chat.Message) bool { return *m.ID <= w.After })
+		different := difference(known, want)
+		switch {
+		case different == "" && (!w.Alive || len(known) == len(want)):
+			return
+		case i == len(histories)-1:
+			j.fault(w.Chat, "%s ends with %d messages after %d, and there are %d; %s", w.Who, len(known), w.After, len(want), different)
 		}
 	}
-	known := w.known()
-	if n := len(known); !w.Alive && n > 0 && known[n-1].Finish == chat.Failed && !slices.ContainsFunc(want, func(m chat.Message) bool { return *m.ID == known[n-1].ID }) {
-		known = known[:n-1] // it left before a retry removed the error
-	}
-	if w.Alive && len(known) != len(want) || len(known) > len(want) {
-		j.fault(w.Chat, "%s ends with %d messages after %d, and there are %d", w.Who, len(known), w.After, len(want))
-		return
-	}
+}
+
+// difference says where somebody's messages are not the beginning of a history.
+func difference(known []sight, want []chat.Message) string {
 	for i, s := range known {
+		if i == len(want) {
+			return fmt.Sprintf("it has %d %s %s %.60q beyond the end", s.ID, s.Role, s.Finish, s.Text)
+		}
 		m := want[i]
 		if s.ID != *m.ID || s.Role != m.Role || s.Finish != m.Finish || s.Text != m.Text() {
-			j.fault(w.Chat, "%s has %d %s %s %.60q where there is %d %s %s %.60q", w.Who, s.ID, s.Role, s.Finish, s.Text, *m.ID, m.Role, m.Finish, m.Text())
-			return
+			return fmt.Sprintf("it has %d %s %s %.60q where there is %d %s %s %.60q", s.ID, s.Role, s.Finish, s.Text, *m.ID, m.Role, m.Finish, m.Text())
 		}
 	}
+	return ""
 }
 
 // late is how much later than a fault's end what it caused may show: two cores run everything, race detector included. early is how long before

@@ -25,6 +25,7 @@ type judge struct {
 	messages map[chat.Number][]chat.Message
 	queues   map[chat.Number][]chat.Message
 	moves    map[chat.Number][]move
+	stories  map[chat.Number]chronicle
 	asked    map[chat.ID][]request
 	names    map[chat.WorkerID]string
 	rule     string
@@ -37,6 +38,7 @@ func verdict(h history) []violation {
 		history: h, rows: map[chat.Number]chat.Chat{}, messages: map[chat.Number][]chat.Message{}, queues: map[chat.Number][]chat.Message{},
 		moves: map[chat.Number][]move{}, asked: map[chat.ID][]request{}, names: map[chat.WorkerID]string{},
 	}
+	j.stories = chronicles(h.Moves, h.Entries)
 	for _, c := range h.Rows.Chats {
 		j.rows[c.Chat.Number] = c.Chat
 	}
@@ -85,6 +87,8 @@ func rules() []struct {
 		{"only death is charged", (*judge).charges},
 		{"no live worker is lost", (*judge).losses},
 		{"replicas end only when told", (*judge).deaths},
+		{"what was cut off is gone, and nothing else", (*judge).cuts},
+		{"the model is asked what the history holds", (*judge).prompts},
 	}
 }
 
@@ -181,13 +185,22 @@ func (j *judge) outcome(id chat.ID, k *knowledge) {
 
 func (j *judge) acceptedOutcome(id chat.ID, k *knowledge) {
 	history, queued := j.stored(k.Number, k.Client)
+	sent, all, away := j.stories[k.Number].lineage(k.Client)
+	j.sendings(id, k, sent)
+	if len(all) == 0 || k.ID != 0 && !contains(all, k.ID) {
+		j.fault(id, "%s was accepted as message %d, and came into the history as %v", k.Client, k.ID, ids(all))
+		return
+	}
+	if away && len(history)+len(queued) == 0 {
+		return // somebody cut it off: that is its outcome
+	}
 	if len(history) != 1 || len(queued) != 0 {
 		j.fault(id, "%s was accepted, and is %d times in history, %d times in the queue", k.Client, len(history), len(queued))
 		return
 	}
-	m := history[0]
-	if m.Text() != k.Text || k.ID != 0 && k.ID != *m.ID {
-		j.fault(id, "%s was accepted as message %d %q, and is %d %q", k.Client, k.ID, k.Text, *m.ID, m.Text())
+	m, last := history[0], all[len(all)-1]
+	if m.Text() != last.Text() || *m.ID != *last.ID {
+		j.fault(id, "%s is message %d %q, and is stored as %d %q", k.Client, *last.ID, last.Text(), *m.ID, m.Text())
 	}
 	finals := 0
 	for _, other := range j.messages[k.Number] {
@@ -200,7 +213,34 @@ func (j *judge) acceptedOutcome(id chat.ID, k *knowledge) {
 	}
 }
 
-// order: a chat has one sender, who sends a message only after the one before was answered for. So ids follow the order of acceptance.
+// sendings: a message is stored as it was sent, and again only after it was cut off, by a try that had no answer then.
+func (j *judge) sendings(id chat.ID, k *knowledge, sent []chapter) {
+	tries := 0
+	for _, r := range j.asked[id] {
+		if r.Client == k.Client && r.Result != refused {
+			tries++
+		}
+	}
+	if len(sent) > tries {
+		j.fault(id, "%s was sent %d times, and stored %d times", k.Client, tries, len(sent))
+	}
+	for i, c := range sent {
+		open := func(r request) bool {
+			return r.Client == k.Client && (r.Result == unknown || r.Result == accepted && !r.Done.Before(c.at))
+		}
+		if i > 0 && !slices.ContainsFunc(j.asked[id], open) {
+			j.fault(id, "%s came back at %s, after it had been cut off, and all tries of it had been answered", k.Client, c.at.Format("15:04:05.000"))
+		}
+		for _, m := range c.written {
+			if m.ClientID == k.Client && m.Text() != k.Text {
+				j.fault(id, "%s was sent as %q, and stored as %q", k.Client, k.Text, m.Text())
+			}
+		}
+	}
+}
+
+// order: a chat has one sender, who sends a message only after the one before was answered for. So ids follow the order of acceptance. A truncation
+// keeps it: what it gives a new id is the last of the history then, and before all that waits. What was cut off and came later once more has no place in it.
 func (j *judge) order() {
 	for id, requests := range j.asked {
 		last := map[chat.Number]chat.Message{}
@@ -209,7 +249,7 @@ func (j *judge) order() {
 				continue
 			}
 			history, _ := j.stored(k.Number, k.Client)
-			if len(history) == 0 {
+			if sent, _, _ := j.stories[k.Number].lineage(k.Client); len(history) == 0 || len(sent) > 1 {
 				continue
 			}
 			if before, ok := last[k.Number]; ok && *before.ID >= *history[0].ID {

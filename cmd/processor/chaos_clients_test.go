@@ -25,6 +25,8 @@ type crowd struct {
 
 	mu    sync.Mutex
 	chats []chat.ID // made lately, for interrupters and watchers to pick from
+	// attending are those who want to know when somebody is about to say something in a chat.
+	attending map[chat.ID]chan struct{}
 }
 
 // client is one of them.
@@ -40,12 +42,15 @@ type client struct {
 }
 
 // crowdSize is how many clients there are of each kind.
-type crowdSize struct{ senders, interrupters, deleters, watchers int }
+type crowdSize struct{ senders, interrupters, deleters, truncaters, watchers int }
 
 // newCrowd starts the clients.
 func (a *arena) newCrowd(size crowdSize) *crowd {
 	a.t.Helper()
-	c := &crowd{arena: a, bus: a.client(a.urls["senders-nats"], "senders"), web: &http.Client{Transport: &http.Transport{}}, stop: make(chan struct{}), leave: make(chan struct{})}
+	c := &crowd{
+		arena: a, bus: a.client(a.urls["senders-nats"], "senders"), web: &http.Client{Transport: &http.Transport{}}, stop: make(chan struct{}),
+		leave: make(chan struct{}), attending: map[chat.ID]chan struct{}{},
+	}
 	a.t.Cleanup(c.web.CloseIdleConnections)
 	watchers := a.client(a.urls["watchers-nats"], "watchers")
 	start := func(group *sync.WaitGroup, kind string, n int, live func(*client)) {
@@ -58,6 +63,7 @@ func (a *arena) newCrowd(size crowdSize) *crowd {
 	start(&c.work, "sender", size.senders, (*client).send)
 	start(&c.work, "interrupter", size.interrupters, (*client).interrupt)
 	start(&c.work, "deleter", size.deleters, (*client).delete)
+	start(&c.work, "truncater", size.truncaters, (*client).truncate)
 	start(&c.audience, "watcher", size.watchers, func(w *client) {
 		if w.online {
 			w.browse()
@@ -127,11 +133,8 @@ func (c *client) once(r request, in, out any) request {
 	ctx, cancel := context.WithTimeout(c.ctx, 300*time.Millisecond+upTo(c.dice, 1500*time.Millisecond))
 	defer cancel()
 	r.At, r.Who, r.Web = time.Now(), c.who, c.online
-	call := func() error { return c.crowd.bus.Call(ctx, "chats."+r.Op, in, out) }
-	if c.online {
-		call = func() error { return c.webCall(ctx, r.Op, in, out) }
-	}
-	err := call()
+	err := c.call(ctx, r.Op, in, out)
+	r.Done = time.Now()
 	if r.Result = resultOf(err); r.Result == accepted {
 		r.read(out)
 	} else {
@@ -139,6 +142,13 @@ func (c *client) once(r request, in, out any) request {
 	}
 	c.asked(r)
 	return r
+}
+
+func (c *client) call(ctx context.Context, op string, in, out any) error {
+	if c.online {
+		return c.webCall(ctx, op, in, out)
+	}
+	return c.crowd.bus.Call(ctx, "chats."+op, in, out)
 }
 
 // read takes from a reply what identifies the chat and the message.
@@ -149,6 +159,8 @@ func (r *request) read(reply any) {
 		r.Number, message = reply.Chat.Number, &reply.Message
 	case *chat.CreateReply:
 		r.Number, message = reply.Chat.Number, reply.Message
+	case *chat.TruncateReply:
+		r.Number, message = reply.Chat.Number, &reply.Message
 	case *chat.ChatReply:
 		r.Number = reply.Chat.Number
 	}
@@ -203,6 +215,7 @@ func (c *client) say(t *thread, busy chat.Busy) request {
 	t.said++
 	in := chat.SendRequest{Chat: t.id, Text: &text, ClientID: name, Busy: busy}
 	r := request{Op: "send", Chat: t.id, Client: name, Text: text, Busy: busy}
+	c.announce(t.id)
 	done := c.persist(r, in, &chat.SendReply{})
 	if done.Result == accepted && c.chance(10) { // what was accepted is sent again, as after a reply that came too late
 		c.once(r, in, &chat.SendReply{})

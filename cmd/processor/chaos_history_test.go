@@ -22,6 +22,7 @@ type history struct {
 	Watches  []watch
 	Calls    []llmtest.Call
 	Moves    []move
+	Entries  []entry
 	Losses   []loss
 	Lives    []life
 	Troubles []trouble
@@ -41,17 +42,19 @@ const (
 
 // request is one try of a client. Several with one client_id are tries of one message.
 type request struct {
-	At     time.Time
-	Who    string
-	Web    bool   // over HTTP
-	Op     string // as in the subject: send, create, interrupt …
-	Chat   chat.ID
-	Client string // client_id of the message, if it has one
-	Text   string
-	Busy   chat.Busy
-	Turn   int
-	Result result
-	Why    string
+	At, Done time.Time
+	Who      string
+	Web      bool   // over HTTP
+	Op       string // as in the subject: send, create, interrupt …
+	Chat     chat.ID
+	Client   string // client_id of the message, if it has one
+	Text     string
+	Busy     chat.Busy
+	Turn     int
+	// Message and Version are what a truncation names.
+	Message, Version int64
+	Result           result
+	Why              string
 	// Number and ID are those of the chat and of the message in the reply; a queued message has no ID.
 	Number chat.Number
 	ID     int64
@@ -67,6 +70,8 @@ type watch struct {
 	// Alive says that it was still watching at the end; Gone that it was told that the chat is deleted; Err why it ended by itself.
 	Alive, Gone bool
 	Err         string
+	// Left is what is shown of an answer that was not committed in the end.
+	Left string
 }
 
 // sight is an event as a watcher saw it. Deltas are kept as what they had shown of an answer when its message came.
@@ -87,6 +92,7 @@ type sight struct {
 
 // move is one change of a chat's row, as a trigger of the suite's database noted it in the same transaction.
 type move struct {
+	Seq, Tx   int64
 	At        time.Time
 	Op        string // INSERT, UPDATE, DELETE
 	Number    chat.Number
@@ -153,8 +159,9 @@ func (l *ledger) troubled(slot, with string, from time.Time) {
 // auditSQL makes Postgres itself keep the history of its rows.
 const auditSQL = `
 create schema chaos;
+create sequence chaos.seq;
 create table chaos.moves (
-  seq bigint generated always as identity primary key, at timestamptz not null default clock_timestamp(), op text not null, number bigint not null,
+  seq bigint primary key default nextval('chaos.seq'), tx bigint not null default pg_current_xact_id()::text::bigint, at timestamptz not null default clock_timestamp(), op text not null, number bigint not null,
   id text not null, status text not null, version bigint not null, epoch bigint not null, turn int not null, step int not null,
   worker text not null, attempts int not null, takeovers int not null, queued int not null, error text not null);
 create function chaos.note() returns trigger language plpgsql as $$
@@ -170,6 +177,20 @@ create trigger note after insert or delete on processor.chats for each row execu
 create trigger note_change after update on processor.chats for each row
   when ((old.version, old.epoch) is distinct from (new.version, new.epoch)) execute function chaos.note();
 
+create table chaos.entries (
+  seq bigint primary key default nextval('chaos.seq'), tx bigint not null default pg_current_xact_id()::text::bigint, op text not null,
+  number bigint not null, message bigint not null, turn int not null, step int not null, epoch bigint not null, role text not null,
+  parts jsonb not null, finish text not null, client_id text not null);
+create function chaos.note_message() returns trigger language plpgsql as $$
+declare m processor.messages;
+begin
+  if tg_op = 'DELETE' then m := old; else m := new; end if;
+  insert into chaos.entries (op, number, message, turn, step, epoch, role, parts, finish, client_id)
+  values (tg_op, m.chat, m.id, m.turn, m.step, m.epoch, m.role, m.parts, m.finish, coalesce(m.client_id, ''));
+  return null;
+end $$;
+create trigger note after insert or delete on processor.messages for each row execute function chaos.note_message();
+
 create table chaos.workers (at timestamptz not null default clock_timestamp(), id text not null, name text not null, cause text not null);
 create function chaos.note_worker() returns trigger language plpgsql as $$
 begin
@@ -182,7 +203,7 @@ create trigger note_loss after update on processor.workers for each row
 
 // readMoves reads what the triggers noted of chats.
 func readMoves(ctx context.Context, conn *pgx.Conn) ([]move, error) {
-	rows, err := conn.Query(ctx, `select at, op, number, id, status, version, epoch, turn, step, worker, attempts, takeovers, queued, error
+	rows, err := conn.Query(ctx, `select seq, tx, at, op, number, id, status, version, epoch, turn, step, worker, attempts, takeovers, queued, error
 		from chaos.moves order by seq`)
 	if err != nil {
 		return nil, err
@@ -242,7 +263,8 @@ func (h history) describe(id chat.ID) string {
 	}
 	for _, r := range h.Requests {
 		if r.Chat == id {
-			add(r.At, "%s asks %s %s %s turn=%d: %s %s (number %d, message %d)", r.Who, r.Op, r.Client, r.Busy, r.Turn, r.Result, r.Why, r.Number, r.ID)
+			add(r.At, "%s asks %s %s %s turn=%d message=%d %.60q: %s %s after %s (number %d, message %d)", r.Who, r.Op, r.Client, r.Busy, r.Turn, r.Message, r.Text,
+				r.Result, r.Why, r.Done.Sub(r.At).Round(time.Millisecond), r.Number, r.ID)
 		}
 	}
 	for _, m := range h.Moves {
@@ -261,7 +283,7 @@ func (h history) describe(id chat.ID) string {
 			continue
 		}
 		for _, s := range w.Seen {
-			add(s.At, "%s sees %s epoch=%d v=%d %s %s id=%d %s %.60q", w.Who, s.Type, s.Epoch, s.Version, s.Status, s.Role, s.ID, s.Finish, s.Text)
+			add(s.At, "%s sees %s epoch=%d v=%d %s %s from=%d id=%d %s %.60q", w.Who, s.Type, s.Epoch, s.Version, s.Status, s.Role, s.From, s.ID, s.Finish, s.Text)
 		}
 	}
 	slices.SortStableFunc(lines, func(a, b line) int { return a.at.Compare(b.at) })

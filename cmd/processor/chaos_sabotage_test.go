@@ -12,6 +12,8 @@ type sabotage struct {
 	name string
 	sql  string
 	plan plan
+	// truncaters is how many clients cut chats off, beside those who send.
+	truncaters int
 	// rule is the one that the checker must find broken, quiet how long it takes to be sure.
 	rule  string
 	quiet time.Duration
@@ -34,30 +36,49 @@ func sabotages() []sabotage {
 			// The guard compares epochs that never differ: it is as good as if it ignored them.
 			"epochs do not rise",
 			spoil("update", "chats", "new.epoch := case when old.epoch > 0 then old.epoch else new.epoch end; new.void_epoch := 0;"),
-			deploys, rules()[5].name, 3 * time.Second,
+			deploys, 0, rules()[5].name, 3 * time.Second,
 		},
 		{
 			"a wake that was lost is never repaired",
 			spoil("update", "chats", "if new.status = 'pending' then new.dispatch_at := now() + interval '1 hour'; end if;"),
-			blackout, rules()[3].name, 20 * time.Second,
+			blackout, 0, rules()[3].name, 20 * time.Second,
 		},
 		{
 			"deploys are charged",
 			spoil("update", "chats", `if old.status = 'running' and new.status = 'pending' then
 				new.takeovers := old.takeovers + 1; new.recoveries := old.recoveries + 1; end if;`),
-			deploys, rules()[9].name, 3 * time.Second,
+			deploys, 0, rules()[9].name, 3 * time.Second,
 		},
 		{
 			"some messages lose their name",
 			spoil("insert", "messages", "if new.client_id like '%3' then new.client_id := new.client_id || '?'; end if;"),
-			nil, rules()[0].name, 3 * time.Second,
+			nil, 0, rules()[0].name, 3 * time.Second,
+		},
+		{
+			"answers survive what they answered",
+			spoil("delete", "messages", "if old.finish in ('stop', 'interrupted') then return null; end if;"),
+			nil, 2, rules()[12].name, 3 * time.Second,
+		},
+		{
+			// Replicas that remember the chat take the end of what they know for the message that came in place of it.
+			"what comes after a cut takes the id of what went",
+			spoil("insert or delete", "messages", `if tg_op = 'DELETE' then
+				if old.id > coalesce(nullif(split_part(current_setting('chaos.cut', true), ' ', 1), ''), '0')::bigint then
+					perform set_config('chaos.cut', old.id || ' ' || extract(epoch from old.created_at), true);
+				end if;
+			elsif current_setting('chaos.cut', true) <> '' then
+				new.id := split_part(current_setting('chaos.cut'), ' ', 1)::bigint;
+				new.created_at := to_timestamp(split_part(current_setting('chaos.cut'), ' ', 2)::numeric);
+			end if;`),
+			nil, 2, rules()[13].name, 3 * time.Second,
 		},
 	}
 }
 
 // spoil makes a trigger that changes rows before they are written.
 func spoil(event, table, change string) string {
-	return `create function chaos.spoil() returns trigger language plpgsql as $$ begin ` + change + ` return new; end $$;
+	return `create function chaos.spoil() returns trigger language plpgsql as $$ begin ` + change + `
+		if tg_op = 'DELETE' then return old; end if; return new; end $$;
 		create trigger spoil before ` + event + ` on processor.` + table + ` for each row execute function chaos.spoil();`
 }
 
@@ -89,7 +110,8 @@ func TestChaosIsSeen(t *testing.T) {
 // seen says whether the checker finds the rule broken, in a run of which everything takes twice as long, as often as doubled says.
 func (s sabotage) seen(t *testing.T, doubled int) bool {
 	t.Helper()
-	c := chaos{seed: 1, length: sabotageLength << doubled, size: crowdSize{senders: 4}, plan: slices.Clone(s.plan), sabotage: s.sql, quiet: s.quiet}
+	size := crowdSize{senders: 4, truncaters: s.truncaters}
+	c := chaos{seed: 1, length: sabotageLength << doubled, size: size, plan: slices.Clone(s.plan), sabotage: s.sql, quiet: s.quiet}
 	for i := range c.plan {
 		c.plan[i].At <<= doubled
 		c.plan[i].For <<= doubled

@@ -27,7 +27,7 @@ type chaos struct {
 
 // shortChaos is about 20 s of faults under a small load.
 func shortChaos(seed uint64) chaos {
-	c := chaos{seed: seed, length: 20 * time.Second, pace: 800 * time.Millisecond, size: crowdSize{3, 1, 1, 4}, quiet: 40 * time.Second}
+	c := chaos{seed: seed, length: 20 * time.Second, pace: 800 * time.Millisecond, size: crowdSize{3, 1, 1, 2, 4}, quiet: 40 * time.Second}
 	c.plan = makePlan(seed, c.length, c.pace, chaosTiming().LostAfter)
 	return c
 }
@@ -43,7 +43,7 @@ func chosenChaos(t *testing.T) (c chaos, chosen bool) {
 	if err != nil {
 		seed = rand.Uint64N(1_000_000)
 	}
-	c = chaos{seed: seed, length: length, pace: 1200 * time.Millisecond, size: crowdSize{6, 2, 2, 8}, quiet: 2 * time.Minute}
+	c = chaos{seed: seed, length: length, pace: 1200 * time.Millisecond, size: crowdSize{6, 2, 2, 5, 8}, quiet: 2 * time.Minute}
 	c.plan = makePlan(seed, length, c.pace, chaosTiming().LostAfter)
 	return c, true
 }
@@ -59,6 +59,9 @@ func TestChaos(t *testing.T) {
 	requests, messages := h.online()
 	if requests == 0 || messages == 0 {
 		t.Error("nothing went over HTTP")
+	}
+	if len(h.cuts()) == 0 {
+		t.Error("nothing was cut off")
 	}
 	t.Logf("over HTTP %d requests were accepted, and pages showed %d messages", requests, messages)
 	report(t, h, verdict(h))
@@ -116,8 +119,26 @@ func (a *arena) summarize(h history) {
 	if n := len(h.Moves); n > 0 {
 		a.t.Logf("the last to rest was chat %s, at %s", h.Moves[n-1].Chat, h.Moves[n-1].At.Format("15:04:05.000"))
 	}
+	cuts, away := h.cuts(), 0
+	for _, n := range cuts {
+		away += n
+	}
+	a.t.Logf("%d truncations, of chats that were %v", away, cuts)
 	a.t.Logf("%d faults %v; %d chats, %d messages, turns ended %v; requests %v; %d model calls; %d changes of rows; %d watches; %d processes, %d workers lost",
 		faults, a.struck, len(h.Rows.Chats), len(h.Rows.Messages), finishes, results, len(h.Calls), len(h.Moves), len(h.Watches), len(h.Lives), len(h.Losses))
+}
+
+// cuts counts the truncations, by what the chats were doing.
+func (h history) cuts() map[chat.Status]int {
+	counts := map[chat.Status]int{}
+	for _, story := range chronicles(h.Moves, h.Entries) {
+		for i, c := range story {
+			if _, is := c.cut(); is && i > 0 {
+				counts[story[:i].status()]++
+			}
+		}
+	}
+	return counts
 }
 
 // report fails the test with every violation, and tells the history of the first few chats in which there are any.

@@ -83,7 +83,7 @@ func (c *client) stay(v *viewing, cancel func(), done <-chan error) error {
 		cancel()
 		<-done
 		v.mu.Lock()
-		v.Alive = true
+		v.Alive, v.Left = true, v.shown
 		v.mu.Unlock()
 		return nil
 	}

@@ -33,6 +33,10 @@ func (c *client) webCall(ctx context.Context, op string, in, out any) error {
 	method, path := http.MethodPost, "/v1/chats"
 	switch op {
 	case "create":
+	case "get":
+		method, path, raw = http.MethodGet, path+"/"+string(named.Chat), nil
+	case "messages":
+		method, path, raw = http.MethodGet, path+"/"+string(named.Chat)+"/messages?limit=200", nil
 	case "send":
 		path += "/" + string(named.Chat) + "/messages"
 	case "delete":
@@ -140,7 +144,7 @@ func (c *client) linger(p *page) {
 		case <-c.leave:
 			p.mu.Lock()
 			defer p.mu.Unlock()
-			p.Alive = true
+			p.Alive, p.Left = true, p.showing()
 			return
 		default:
 			c.visit(p, 5*time.Second)
@@ -256,10 +260,7 @@ func (p *page) take(f webFrame) error {
 	if e.Message != nil {
 		s.ID, s.Role, s.Finish, s.Text = *e.Message.ID, e.Message.Role, e.Message.Finish, e.Message.Text()
 		if s.Role == chat.Assistant {
-			for _, d := range p.deltas {
-				s.Shown += d.text
-			}
-			p.deltas = nil
+			s.Shown, p.deltas = p.showing(), nil
 		}
 	}
 	p.Seen = append(p.Seen, s)
@@ -268,6 +269,15 @@ func (p *page) take(f webFrame) error {
 		return errors.New("the chat is gone")
 	}
 	return nil
+}
+
+// showing is what is on the page of the answer that is not committed.
+func (p *page) showing() string {
+	var b strings.Builder
+	for _, d := range p.deltas {
+		b.WriteString(d.text)
+	}
+	return b.String()
 }
 
 func (p *page) gone() bool {
