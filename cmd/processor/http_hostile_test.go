@@ -90,7 +90,8 @@ func TestBodiesThatDoNotArriveTakeNobodysPlace(t *testing.T) {
 	const body = `{"text":"#tokens=2"}`
 	var waiting []net.Conn
 	for range 600 {
-		waiting = append(waiting, w.raw(fmt.Sprintf("POST /v1/chats/c/messages HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n", len(body))))
+		waiting = append(waiting, w.raw(fmt.Sprintf("POST /v1/chats/c/messages HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n", len(body))),
+			w.raw(fmt.Sprintf("PATCH /v1/chats/c HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n", len(body))))
 	}
 	for i, conn := range waiting { // it is said when the body is waited for
 		if line, err := bufio.NewReader(conn).ReadString('\n'); !strings.Contains(line, "100 Continue") {

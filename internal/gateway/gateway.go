@@ -158,7 +158,7 @@ const (
 // connection to the database would be lost with it.
 func (g *Gateway) bounded(handle func(http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		if r.Method == http.MethodPost {
+		if r.Body != http.NoBody {
 			raw, err := g.kit.Body(w, r, wire.MaxBody)
 			if err != nil {
 				return err
