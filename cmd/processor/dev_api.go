@@ -33,7 +33,7 @@ func (c *DevCmd) openAPI(ctx context.Context, d *dev) (closeAll func(), err erro
 	models := llm.New(c.Config(os.Getenv), d.logger)
 	defer models.Close() // only asked for its default
 	g, err := httpService{
-		flags: c.HTTPFlags, bus: b, timing: timing, drain: d.draining, ready: d.ready, registry: newDevRegistry(), logger: d.logger,
+		flags: c.HTTPFlags, local: isLoopback(d.http), bus: b, timing: timing, drain: d.draining, ready: d.ready, registry: newDevRegistry(), logger: d.logger,
 		service: chat.NewService(st, b, chat.ServiceConfig{DefaultModel: cmp.Or(c.Model, models.Default()), Logger: d.logger}),
 	}.handler()
 	if err != nil {

@@ -175,6 +175,22 @@ func (d *devs) run(args ...string) (out, errs string, code int) {
 	return p.out.String(), p.err.String(), code
 }
 
+// fetchAs asks for the list of chats under another name of the host.
+func (d *devs) fetchAs(address, host string) (code int) {
+	d.t.Helper()
+	r, err := http.NewRequestWithContext(d.t.Context(), http.MethodGet, "http://"+address+"/v1/chats", nil)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	r.Host = host
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	response.Body.Close()
+	return response.StatusCode
+}
+
 func (d *devs) pid(p *program, replica string) int {
 	d.t.Helper()
 	pid, err := strconv.Atoi(p.out.until(d.t, replica+` +pid (\d+)`)[1])
@@ -213,6 +229,14 @@ func TestDevRunsEverythingAndOutlivesItsReplicas(t *testing.T) {
 	}
 	if code, page := fetch(t, "http://"+d.http+"/"); code != http.StatusOK || !strings.Contains(page, "/console/app.js") {
 		t.Errorf("dev does not serve the console: %d\n%s", code, page)
+	}
+	for _, address := range []string{d.http, dev.out.until(t, `dev-2 .* http://(\S+)`)[1]} {
+		if code := d.fetchAs(address, "evil.example"); code != http.StatusForbidden {
+			t.Errorf("a page that says that %s is evil.example gets %d", address, code)
+		}
+		if code := d.fetchAs(address, "localhost"); code != http.StatusOK {
+			t.Errorf("localhost gets %d of %s", code, address)
+		}
 	}
 	if code, _ := fetch(t, "http://"+d.http+"/readyz"); code != http.StatusOK {
 		t.Errorf("dev is not ready with one replica left: %d", code)

@@ -58,7 +58,9 @@ func (t httpToken) LogValue() slog.Value { return slog.StringValue("…") }
 
 // httpService is what a gateway is put together from.
 type httpService struct {
-	flags   HTTPFlags
+	flags HTTPFlags
+	// local says that this is part of dev, whose listener only this machine reaches.
+	local   bool
 	service *chat.Service
 	bus     *bus.Bus
 	timing  chat.Timing
@@ -80,7 +82,7 @@ func (s httpService) handler() (*gateway.Gateway, error) {
 	}
 	m := newHTTPMetrics(s.registry)
 	g, err := gateway.New(s.service, s.bus, gateway.Config{
-		Tokens: tokens, Origins: s.flags.HTTPCORSOrigin, Compare: s.timing.Compare, Logger: s.logger, Observe: m.request,
+		Tokens: tokens, Origins: s.flags.HTTPCORSOrigin, Local: s.local, Compare: s.timing.Compare, Logger: s.logger, Observe: m.request,
 		Kit: wire.Config{Drain: s.drain, StreamsPerClient: s.flags.HTTPStreamsPerClient, Opened: m.opened, Closed: m.closed},
 	})
 	if err != nil {

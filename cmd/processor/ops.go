@@ -86,6 +86,12 @@ func listen(address string) (net.Listener, error) {
 	return ln, nil
 }
 
+// isLoopback reports whether only this machine reaches the listener.
+func isLoopback(ln net.Listener) bool {
+	tcp, ok := ln.Addr().(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback()
+}
+
 // boundBuffer keeps the system from buffering megabytes for each client that does not read: there may be thousands.
 func boundBuffer(ctx context.Context, c net.Conn) context.Context {
 	if tcp, ok := c.(*net.TCPConn); ok {

@@ -50,6 +50,7 @@ type settings struct {
 	retain       time.Duration
 	http         net.Listener // nil: none
 	api          HTTPFlags
+	leashed      bool // it is one of dev's
 	// signals brings what asks the replica to end: the first drains, the second hurries.
 	signals <-chan os.Signal
 	logger  *slog.Logger
@@ -120,7 +121,7 @@ func (r *replica) Run(ctx context.Context) error {
 
 func (r *replica) overHTTP() (http.Handler, error) {
 	return httpService{
-		flags: r.settings.api, service: r.service, bus: r.bus, timing: r.settings.timing, drain: r.draining,
+		flags: r.settings.api, local: r.settings.leashed && isLoopback(r.settings.http), service: r.service, bus: r.bus, timing: r.settings.timing, drain: r.draining,
 		ready: r.ready, registry: r.registry, logger: r.settings.logger,
 	}.handler()
 }

@@ -65,7 +65,7 @@ func (c *RunCmd) Run(ctx context.Context, std *Streams) error {
 	return newReplica(st, b, settings{
 		worker: worker, timing: timing, budget: c.Budget(), maxTokens: c.MaxTokens,
 		defaultModel: cmp.Or(c.Model, models.Default()), models: c.wrapped(models),
-		retain: c.Retain, http: ln, api: c.HTTPFlags, signals: signals, logger: logger,
+		retain: c.Retain, http: ln, api: c.HTTPFlags, leashed: c.Leash, signals: signals, logger: logger,
 	}).Run(ctx)
 }
 

@@ -5,6 +5,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"processor/internal/chat"
 )
 
 func TestATokenIsReadWithOrWithoutATenant(t *testing.T) {
@@ -73,6 +75,32 @@ func TestPagesOfAllowedOriginsMay(t *testing.T) {
 		done, err := o.admit(w, r)
 		if got := w.Header().Get("Access-Control-Allow-Origin"); done || (err != nil) != test.refused || got != test.want {
 			t.Errorf("%+v: %t %v, %q", test, done, err, got)
+		}
+	}
+}
+
+// TestAServerForThisMachineIsReachedByItsNamesOnly: a page of evil.example whose name points to 127.0.0.1 by now sends what looks like its own origin.
+func TestAServerForThisMachineIsReachedByItsNamesOnly(t *testing.T) {
+	t.Parallel()
+	for host, here := range map[string]bool{
+		"127.0.0.1:8080": true, "127.0.0.1": true, "[::1]:8080": true, "localhost:8080": true, "LOCALHOST": true, "localhost.:8080": true, "app.localhost:8080": true, "": true,
+		"app.example.com:8080": true, "evil.example:8080": false, "localhost.evil.example": false, "evillocalhost": false, "127.0.0.1.evil.example:8080": false,
+	} {
+		for _, config := range []Config{
+			{Local: true, Origins: []string{"https://app.example.com"}}, {Local: false}, {Local: true, Origins: []string{"*"}}, {Local: true, Tokens: []Token{{Secret: "s"}}},
+		} {
+			g, err := New((*chat.Service)(nil), nil, config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := httptest.NewRequest("GET", "/openapi.json", nil)
+			r.Host = host
+			r.Header.Set("Origin", "http://"+host)
+			r.Header.Set("Sec-Fetch-Site", "same-origin")
+			_, err = g.origins.admit(httptest.NewRecorder(), r)
+			if want := here || !config.Local || len(config.Tokens) > 0 || config.Origins[0] == "*"; (err == nil) != want {
+				t.Errorf("%q with %+v: %v", host, config, err)
+			}
 		}
 	}
 }

@@ -61,6 +61,9 @@ type Config struct {
 	Tokens []Token
 	// Origins are the web origins whose pages may use the API, "*" for all.
 	Origins []string
+	// Local says that only this machine is meant to come, by names that mean it and those of Origins. Without tokens, others are refused: a page from
+	// elsewhere that makes its own name point here is of the same origin, to its browser and to everything else that is checked.
+	Local bool
 	// Compare is how often a stream compares with the row (chat.DefaultTiming).
 	Compare time.Duration
 	// Kit has what streams and bodies are held to.
@@ -99,6 +102,7 @@ func New(service Service, events Events, config Config) (*Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
+	origins.local = config.Local && len(config.Tokens) == 0
 	g := &Gateway{
 		service: service, hub: newHub(events, service, config.Logger), kit: wire.New(config.Kit), config: config,
 		tokens: newTokens(config.Tokens), origins: origins, mux: http.NewServeMux(), open: http.NewServeMux(), limit: make(chan struct{}, maxRequests),

@@ -2,8 +2,10 @@ package gateway
 
 import (
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"processor/internal/chat"
 )
@@ -12,12 +14,14 @@ import (
 // published clients post JSON as plain text, which every page may.
 type origins struct {
 	all     bool
+	local   bool
 	allowed map[string]bool
+	hosts   map[string]bool // of those that are allowed
 	foreign *http.CrossOriginProtection
 }
 
 func newOrigins(list []string) (origins, error) {
-	o := origins{allowed: map[string]bool{}, foreign: http.NewCrossOriginProtection()}
+	o := origins{allowed: map[string]bool{}, hosts: map[string]bool{}, foreign: http.NewCrossOriginProtection()}
 	for _, origin := range list {
 		if origin == "*" {
 			o.all = true
@@ -30,7 +34,7 @@ func newOrigins(list []string) (origins, error) {
 		if err := o.foreign.AddTrustedOrigin(origin); err != nil {
 			return o, fmt.Errorf("%q is not an origin such as https://app.example.com: %w", origin, err)
 		}
-		o.allowed[origin] = true
+		o.allowed[origin], o.hosts[u.Hostname()] = true, true
 	}
 	return o, nil
 }
@@ -41,9 +45,19 @@ func CheckOrigins(list []string) error {
 	return err
 }
 
+// isHere reports whether a browser that was sent to host can only have meant this machine, or an origin that is allowed. What names no host is
+// no browser.
+func (o origins) isHere(host string) bool {
+	name := strings.TrimSuffix(strings.ToLower((&url.URL{Host: host}).Hostname()), ".")
+	return name == "" || name == "localhost" || strings.HasSuffix(name, ".localhost") || net.ParseIP(name) != nil || o.hosts[name]
+}
+
 // admit answers a browser's question whether a page may, and says in done that this was one. No cookies are involved, so a page never
 // acts as somebody else.
 func (o origins) admit(w http.ResponseWriter, r *http.Request) (done bool, err error) {
+	if o.local && !o.all && !o.isHere(r.Host) {
+		return false, chat.Errorf(chat.Forbidden, "", "only this machine may come here, by its address or as localhost: name others with --http-cors-origin, or set --http-token")
+	}
 	origin := r.Header.Get("Origin")
 	header := w.Header()
 	if len(o.allowed) > 0 && !o.all {
