@@ -72,21 +72,25 @@ func TestTheCheckerFindsEachBreachOfACut(t *testing.T) {
 		rule   string
 		breach func(*scene)
 	}{
-		"what was cut off stays":          {gone, func(s *scene) { s.Entries = slices.Delete(s.Entries, taken+1, taken+2) }},
-		"only the beginning is cut off":   {gone, func(s *scene) { s.Entries = slices.Delete(s.Entries, taken+2, taken+4) }},
-		"more is cut off":                 {gone, func(s *scene) { s.Requests[request].Message = 5 }},
-		"nobody asked for the cut":        {gone, func(s *scene) { s.Requests = slices.Delete(s.Requests, request, request+1) }},
-		"a refused cut is made":           {gone, func(s *scene) { s.Requests[request].Result = refused }},
-		"a cut is of another version":     {gone, func(s *scene) { s.Requests[request].Version = 9 }},
-		"an edit is another":              {gone, func(s *scene) { s.Requests[request].Text = "?" }},
-		"a cut tells of another message":  {gone, func(s *scene) { s.Requests[request].ID = 8 }},
-		"two are told of one cut":         {gone, func(s *scene) { s.Requests = append(s.Requests, s.Requests[request]) }},
-		"a cut is told of and not made":   {gone, func(s *scene) { s.Entries = append(s.Entries[:taken:taken], s.Entries[came+1:]...) }},
-		"the turn is opened by another":   {gone, func(s *scene) { s.Entries[came].Message.ClientID = "s-9" }},
-		"a cut stays in its epoch":        {gone, func(s *scene) { s.Moves[10].Epoch = 4 }},
-		"what was cut off is there":       {gone, func(s *scene) { s.Rows.Messages = append(s.Rows.Messages, s.row(taken+1)) }},
-		"what was cut off is back":        {outcome, func(s *scene) { s.Rows.Messages = append(s.Rows.Messages, s.row(taken+2)) }},
-		"what was cut off came back":      {outcome, (*scene).again},
+		"what was cut off stays":         {gone, func(s *scene) { s.Entries = slices.Delete(s.Entries, taken+1, taken+2) }},
+		"only the beginning is cut off":  {gone, func(s *scene) { s.Entries = slices.Delete(s.Entries, taken+2, taken+4) }},
+		"more is cut off":                {gone, func(s *scene) { s.Requests[request].Message = 5 }},
+		"nobody asked for the cut":       {gone, func(s *scene) { s.Requests = slices.Delete(s.Requests, request, request+1) }},
+		"a refused cut is made":          {gone, func(s *scene) { s.Requests[request].Result = refused }},
+		"a cut is of another version":    {gone, func(s *scene) { s.Requests[request].Version = 9 }},
+		"an edit is another":             {gone, func(s *scene) { s.Requests[request].Text = "?" }},
+		"a cut tells of another message": {gone, func(s *scene) { s.Requests[request].ID = 8 }},
+		"two are told of one cut":        {gone, func(s *scene) { s.Requests = append(s.Requests, s.Requests[request]) }},
+		"a cut is told of and not made":  {gone, func(s *scene) { s.Entries = append(s.Entries[:taken:taken], s.Entries[came+1:]...) }},
+		"the turn is opened by another":  {gone, func(s *scene) { s.Entries[came].Message.ClientID = "s-9" }},
+		"a cut stays in its epoch":       {gone, func(s *scene) { s.Moves[10].Epoch = 4 }},
+		"what was cut off is there":      {gone, func(s *scene) { s.Rows.Messages = append(s.Rows.Messages, s.row(taken+1)) }},
+		"what was cut off is back":       {outcome, func(s *scene) { s.Rows.Messages = append(s.Rows.Messages, s.row(taken+2)) }},
+		"what was cut off came back":     {outcome, (*scene).again},
+		"what was answered came back": {outcome, func(s *scene) {
+			s.again()
+			s.twice(9)
+		}},
 		"what was sent is stored changed": {outcome, func(s *scene) { s.Entries[4].Message.Parts = text("?") }},
 		"a message goes without a cut":    {outcome, func(s *scene) { s.Moves[10].Status = chat.Waiting }},
 		"a watcher keeps what is cut off": {transcript, func(s *scene) { s.Watches[0].Seen = slices.Delete(s.Watches[0].Seen, 6, 7) }},
@@ -124,15 +128,20 @@ func (s *scene) again() {
 	s.Rows.Messages = append(s.Rows.Messages, chattest.MessageRow{Number: 1, Message: back})
 }
 
-// TestTheCheckerExcusesASenderWhoDidNotKnow has the message that came back sent twice: the first answer was lost, and the second try came after the
-// cut.
+// twice has the third message sent once more, by a try that was answered then.
+func (s *scene) twice(answered float64) {
+	again := s.Requests[5]
+	again.ID, again.Done = 0, at(answered)
+	s.Requests = append(s.Requests, again)
+}
+
+// TestTheCheckerExcusesASenderWhoDidNotKnow has the message that came back sent twice: the second try was answered after the cut, while the message
+// waited in the queue.
 func TestTheCheckerExcusesASenderWhoDidNotKnow(t *testing.T) {
 	t.Parallel()
 	s := newCut()
 	s.again()
-	sent := &s.Requests[5]
-	sent.ID, sent.Done = 9, at(13)
-	s.Requests = append(s.Requests, request{At: at(8), Done: at(9), Op: "send", Chat: "c", Client: "s-4", Text: sent.Text, Result: unknown})
+	s.twice(11.5)
 	for _, v := range verdict(s.history) {
 		if v.Rule == rules()[0].name && v.What != "s-4 was accepted and has 0 outcomes in turn 3" { // the scene has no answer to it
 			t.Error(v)

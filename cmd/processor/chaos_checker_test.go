@@ -186,7 +186,7 @@ func (j *judge) outcome(id chat.ID, k *knowledge) {
 func (j *judge) acceptedOutcome(id chat.ID, k *knowledge) {
 	history, queued := j.stored(k.Number, k.Client)
 	sent, all, away := j.stories[k.Number].lineage(k.Client)
-	j.sendings(id, k, sent)
+	j.arrivals(id, k, sent)
 	if len(all) == 0 || k.ID != 0 && !contains(all, k.ID) {
 		j.fault(id, "%s was accepted as message %d, and came into the history as %v", k.Client, k.ID, ids(all))
 		return
@@ -213,28 +213,19 @@ func (j *judge) acceptedOutcome(id chat.ID, k *knowledge) {
 	}
 }
 
-// sendings: a message is stored as it was sent, and again only after it was cut off, by a try that had no answer then.
-func (j *judge) sendings(id chat.ID, k *knowledge, sent []chapter) {
-	tries := 0
-	for _, r := range j.asked[id] {
-		if r.Client == k.Client && r.Result != refused {
-			tries++
-		}
+// arrivals: a message is stored as it was sent, and again only after it was cut off, by a try that had no answer then.
+func (j *judge) arrivals(id chat.ID, k *knowledge, sent []arrival) {
+	tries := slices.DeleteFunc(slices.Clone(j.asked[id]), func(r request) bool { return r.Client != k.Client || r.Result == refused })
+	if len(sent) > len(tries) {
+		j.fault(id, "%s was sent %d times, and stored %d times", k.Client, len(tries), len(sent))
 	}
-	if len(sent) > tries {
-		j.fault(id, "%s was sent %d times, and stored %d times", k.Client, tries, len(sent))
-	}
-	for i, c := range sent {
-		open := func(r request) bool {
-			return r.Client == k.Client && (r.Result == unknown || r.Result == accepted && !r.Done.Before(c.at))
+	for i, s := range sent {
+		open := func(r request) bool { return r.Result == unknown || !r.Done.Before(s.cut) }
+		if i > 0 && !slices.ContainsFunc(tries, open) {
+			j.fault(id, "%s came back at %s, and when it was cut off all tries of it had been answered", k.Client, s.at.Format("15:04:05.000"))
 		}
-		if i > 0 && !slices.ContainsFunc(j.asked[id], open) {
-			j.fault(id, "%s came back at %s, after it had been cut off, and all tries of it had been answered", k.Client, c.at.Format("15:04:05.000"))
-		}
-		for _, m := range c.written {
-			if m.ClientID == k.Client && m.Text() != k.Text {
-				j.fault(id, "%s was sent as %q, and stored as %q", k.Client, k.Text, m.Text())
-			}
+		if s.message.Text() != k.Text {
+			j.fault(id, "%s was sent as %q, and stored as %q", k.Client, k.Text, s.message.Text())
 		}
 	}
 }

@@ -165,19 +165,28 @@ func (s chronicle) cuts() []cut {
 	return all
 }
 
+// arrival is a message that came into a history from its sender, by way of the queue or not.
+type arrival struct {
+	message chat.Message
+	at      time.Time
+	// cut is when the same message was cut off before, if it was.
+	cut time.Time
+}
+
 // lineage finds what became of a client's message: as it was sent, which is once again if it was cut away before the sender knew that it was
 // accepted, and as it is after truncations, which give it another id and perhaps other words. away says that the last thing was a cut.
-func (s chronicle) lineage(client string) (sent []chapter, all []chat.Message, away bool) {
+func (s chronicle) lineage(client string) (sent []arrival, all []chat.Message, away bool) {
 	named := func(m chat.Message) bool { return m.ClientID == client }
+	var last time.Time
 	for _, c := range s {
 		t, isCut := c.cut()
 		if slices.ContainsFunc(c.taken, named) {
-			away = isCut
+			last, away = c.at, isCut
 		}
 		if i := slices.IndexFunc(c.written, named); i >= 0 {
 			all, away = append(all, c.written[i]), false
 			if !isCut || t.anew.ClientID != client {
-				sent = append(sent, c)
+				sent = append(sent, arrival{c.written[i], c.at, last})
 			}
 		}
 	}
