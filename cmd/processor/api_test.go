@@ -343,7 +343,7 @@ func TestTheServiceShowsItselfToTheNATSTool(t *testing.T) {
 	a.start("a", "--slots=7")
 	a.send("c", "#tokens=2 #hold=1")
 	a.held("c")
-	want := []string{"create", "delete", "get", "interrupt", "list", "messages", "retry", "send", "truncate", "update", "workers"}
+	want := []string{"create", "delete", "get", "interrupt", "list", "messages", "queue", "retry", "send", "truncate", "update", "workers"}
 	var info struct {
 		Name, Version, Description string
 		Metadata                   map[string]string
@@ -355,11 +355,13 @@ func TestTheServiceShowsItselfToTheNATSTool(t *testing.T) {
 		if e.Subject != "chats."+e.Name {
 			t.Errorf("endpoint %s is on %s", e.Name, e.Subject)
 		}
-		if e.Name != "snapshot" { // for watchers
-			names = append(names, e.Name)
-		}
+		names = append(names, e.Name)
 	}
 	slices.Sort(names)
+	if diff := cmp.Diff(slices.Sorted(slices.Values(Endpoints())), names); diff != "" {
+		t.Errorf("what is counted by name (-) is not what is served (+): %s", diff)
+	}
+	names = slices.DeleteFunc(names, func(name string) bool { return name == "snapshot" }) // for watchers
 	if diff := cmp.Diff(want, names); diff != "" || info.Name != "processor" || info.Description == "" || info.Metadata["name"] != "a" {
 		t.Errorf("%+v: %s", info, diff)
 	}

@@ -54,6 +54,7 @@ func TestTheAPIOverHTTPDoesWhatTheDocumentSays(t *testing.T) {
 	do(200, "POST", "/v1/chats/c/interrupt", `{}`)
 	d.answered("c")
 	do(200, "PATCH", "/v1/chats/c", `{"title":"renamed"}`)
+	do(200, "GET", "/v1/chats/c/queue", "")
 	do(200, "GET", "/v1/workers", "")
 	do(200, "DELETE", "/v1/chats/c", "")
 	if got := w.do("GET", "/v1/chats/c", ""); got.status != 404 {
@@ -91,7 +92,7 @@ func TestTheDocumentNamesEveryFieldOfARequest(t *testing.T) {
 	d.must(json.Unmarshal([]byte(d.over(address).text("GET", "/openapi.json")), &doc))
 	for _, v := range []any{
 		chat.CreateRequest{}, chat.SendRequest{}, chat.InterruptRequest{}, chat.ChatRequest{}, chat.TruncateRequest{}, chat.UpdateRequest{}, chat.Params{}, chat.Usage{},
-		chat.CreateReply{}, chat.SendReply{}, chat.TruncateReply{}, chat.ListReply{}, chat.MessagesReply{}, chat.WorkersReply{}, chat.Worker{}, chat.Part{}, chat.TurnError{},
+		chat.CreateReply{}, chat.SendReply{}, chat.TruncateReply{}, chat.ListReply{}, chat.MessagesReply{}, chat.QueueReply{}, chat.WorkersReply{}, chat.Worker{}, chat.Part{}, chat.TurnError{},
 	} {
 		typ := reflect.TypeOf(v)
 		var want, got []string
@@ -145,6 +146,8 @@ func (r badRequest) asHTTP() (method, path, body string, ok bool) {
 		return "GET", base + "?" + query.Encode(), "", named
 	case "chats.messages":
 		return "GET", base + "/messages?" + query.Encode(), "", named && r.field != "after"
+	case "chats.queue":
+		return "GET", base + "/queue?" + query.Encode(), "", named
 	case "chats.list":
 		return "GET", "/v1/chats?" + query.Encode(), "", fields != nil
 	case "chats.delete":
@@ -246,6 +249,7 @@ func TestATokenLetsInAndATenantSeesItsOwnChatsOnly(t *testing.T) {
 	for _, r := range []struct{ method, path, body string }{
 		{"GET", "/v1/chats/%s", ""},
 		{"GET", "/v1/chats/%s/messages", ""},
+		{"GET", "/v1/chats/%s/queue", ""},
 		{"GET", "/v1/chats/%s/events", ""},
 		{"POST", "/v1/chats/%s/messages", `{"text":"hello"}`},
 		{"POST", "/v1/chats/%s/messages", `{"text":"hello","busy":"interrupt"}`},

@@ -290,7 +290,7 @@ func (f *fuzzer) method() string {
 
 func (f *fuzzer) path() string {
 	id := url.PathEscape(pick(f, "safe", "mine", "mine", "mine2", "nobody", "..", "a.b", "*", "", f.word()))
-	path := pick(f, "/v1/chats", "/v1/chats/"+id, "/v1/chats/"+id+"/messages", "/v1/chats/"+id+"/messages", "/v1/chats/"+id+"/events", "/v1/chats/"+id+"/interrupt",
+	path := pick(f, "/v1/chats", "/v1/chats/"+id, "/v1/chats/"+id+"/messages", "/v1/chats/"+id+"/messages", "/v1/chats/"+id+"/events", "/v1/chats/"+id+"/queue", "/v1/chats/"+id+"/interrupt",
 		"/v1/chats/"+id+"/retry", "/v1/chats/"+id+"/truncate", "/v1/events", "/v1/workers", "/v1/"+url.PathEscape(f.word()), "//v1/chats/../chats", "/openapi.json", "/"+url.PathEscape(f.word()))
 	if f.rand.IntN(3) == 0 {
 		path += "?" + pick(f, "limit", "after", "status", "tenant", "cursor", "last_event_id", f.word()) + "=" + pick(f, "1", "-1", "0", "t", "u", "waiting", "1-1-1-1", "9999999999999999999", "%zz", url.QueryEscape(f.word()))

@@ -115,7 +115,7 @@ func (s Sources) register(r recorder) {
 
 // Endpoints are the names that the API is served under, each at chats.<name>.
 func Endpoints() []string {
-	return []string{"create", "send", "get", "messages", "list", "interrupt", "retry", "delete", "workers", "snapshot"}
+	return []string{"create", "send", "get", "messages", "queue", "list", "interrupt", "retry", "truncate", "update", "delete", "workers", "snapshot"}
 }
 
 func transitions() []string {

@@ -262,7 +262,7 @@ func (r *replica) serveAPI(ctx context.Context, id chat.WorkerID, up func()) err
 		Version: buildName(), Metadata: map[string]string{"worker": string(id), "name": r.settings.worker.Name},
 		Stats: r.stats, Observe: r.metrics.Request, Up: up,
 		Endpoints: map[string]bus.Endpoint{
-			"create": bus.JSON(s.Create), "send": bus.JSON(s.Send), "get": bus.JSON(s.Get), "messages": bus.JSON(s.Messages),
+			"create": bus.JSON(s.Create), "send": bus.JSON(s.Send), "get": bus.JSON(s.Get), "messages": bus.JSON(s.Messages), "queue": bus.JSON(s.Queue),
 			"list": bus.JSON(s.List), "interrupt": bus.JSON(s.Interrupt), "retry": bus.JSON(s.Retry), "truncate": bus.JSON(s.Truncate), "update": bus.JSON(s.Update), "delete": bus.JSON(s.Delete),
 			"workers": bus.JSON(s.Workers), "snapshot": bus.JSON(s.Snapshot),
 		},

@@ -66,6 +66,18 @@ type (
 		Messages []Message `json:"messages"`
 		Next     int64     `json:"next,omitempty"`
 	}
+	// QueueRequest pages through what waits in the queue; After is the client_id of a message in it, exclusive. One that was taken meanwhile was before
+	// all that wait.
+	QueueRequest struct {
+		Chat  ID     `json:"chat"`
+		After string `json:"after,omitempty"`
+	}
+	// QueueReply has the messages in the order in which they will be taken, and the row of the same moment. Next says after which to go on, if there are more.
+	QueueReply struct {
+		Chat     Chat      `json:"chat"`
+		Messages []Message `json:"messages"`
+		Next     string    `json:"next,omitempty"`
+	}
 	// ListRequest pages through chats, newest first; Cursor is the Next of the page before.
 	ListRequest struct {
 		Status Status `json:"status,omitempty"`

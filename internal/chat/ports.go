@@ -162,6 +162,9 @@ type Queries interface {
 	Get(ctx context.Context, id ID) (Chat, error)
 	// Snapshot reads the row and up to limit messages after an id in one statement.
 	Snapshot(ctx context.Context, id ID, after int64, limit int) (Snapshot, error)
+	// Queue reads the row and what waits after a message, named by its client_id, in one statement: messages are read until their parts have so many bytes,
+	// and at least one.
+	Queue(ctx context.Context, id ID, after string, bytes int) (Queued, error)
 	// Find finds a user message by its sender's id, in history or queue. Without one, there is no such message: NotFound, client_id.
 	Find(ctx context.Context, id ID, clientID string) (Message, error)
 	List(ctx context.Context, f Filter) ([]Chat, error)

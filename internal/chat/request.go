@@ -109,11 +109,13 @@ func checkParts(parts []Part) error {
 	return checkJSON("text", asJSON, MaxTextJSON)
 }
 
+const maxClientID = 200
+
 func checkClientID(id string) error {
-	if len(id) > 200 {
-		return Errorf(Invalid, "client_id", "client_id is longer than 200 bytes")
+	if len(id) > maxClientID {
+		return Errorf(Invalid, "client_id", "client_id is longer than %d bytes", maxClientID)
 	}
-	return checkText("client_id", id, 200)
+	return checkText("client_id", id, maxClientID)
 }
 
 func checkModel(model string) error {

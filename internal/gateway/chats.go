@@ -95,6 +95,19 @@ func (g *Gateway) messages(w http.ResponseWriter, r *http.Request) error {
 	return g.kit.Write(w, http.StatusOK, reply)
 }
 
+func (g *Gateway) queue(w http.ResponseWriter, r *http.Request) error {
+	q := queryOf(r)
+	request := chat.QueueRequest{Chat: idOf(r), After: q.text("after")}
+	if err := q.err(); err != nil {
+		return err
+	}
+	reply, err := g.service.Queue(r.Context(), request)
+	if err != nil {
+		return err
+	}
+	return g.kit.Write(w, http.StatusOK, reply)
+}
+
 func (g *Gateway) interrupt(w http.ResponseWriter, r *http.Request) error {
 	var request chat.InterruptRequest
 	if err := g.kit.Read(w, r, &request); err != nil {

@@ -26,8 +26,13 @@ type Commands interface {
 type Queries interface {
 	Get(ctx context.Context, r chat.ChatRequest) (chat.ChatReply, error)
 	Messages(ctx context.Context, r chat.MessagesRequest) (chat.MessagesReply, error)
+	Queue(ctx context.Context, r chat.QueueRequest) (chat.QueueReply, error)
 	List(ctx context.Context, r chat.ListRequest) (chat.ListReply, error)
 	Workers(ctx context.Context, r chat.WorkersRequest) (chat.WorkersReply, error)
+}
+
+// Transcripts are what streams are made from.
+type Transcripts interface {
 	Snapshot(ctx context.Context, r chat.MessagesRequest) (chat.Snapshot, error)
 	// Before says where a turn begins among its chat's messages.
 	Before(ctx context.Context, r chat.TurnRequest) (chat.TurnReply, error)
@@ -43,6 +48,7 @@ type Service interface {
 	Commands
 	Labels
 	Queries
+	Transcripts
 }
 
 var _ Service = (*chat.Service)(nil)
@@ -143,6 +149,7 @@ func (g *Gateway) routes() []route {
 		{"DELETE /v1/chats/{id}", g.remove},
 		{"POST /v1/chats/{id}/messages", g.send},
 		{"GET /v1/chats/{id}/messages", g.messages},
+		{"GET /v1/chats/{id}/queue", g.queue},
 		{"POST /v1/chats/{id}/interrupt", g.interrupt},
 		{"POST /v1/chats/{id}/retry", g.retry},
 		{"POST /v1/chats/{id}/truncate", g.truncate},

@@ -50,7 +50,7 @@ func Statements() map[string]string {
 		"agesSQL": agesSQL, "appendSQL": appendSQL, "beforeSQL": beforeSQL, "forkSQL": forkSQL, "forkedSQL": forkedSQL, "forgetSQL": forgetSQL, "rememberedSQL": rememberedSQL, "turnSQL": turnSQL,
 		"anewSQL": anewSQL, "askSQL": askSQL, "backoffSQL": backoffSQL, "beatSQL": beatSQL, "claimSQL": claimSQL,
 		"commitSQL": commitSQL, "createSQL": createSQL, "createdSQL": createdSQL, "deleteSQL": deleteSQL, "dispatchedSQL": dispatchedSQL,
-		"endSQL": endSQL, "failSQL": failSQL, "finishSQL": finishSQL, "forgetWorkersSQL": forgetWorkersSQL, "findSQL": findSQL, "getSQL": getSQL,
+		"endSQL": endSQL, "failSQL": failSQL, "finishSQL": finishSQL, "forgetWorkersSQL": forgetWorkersSQL, "findSQL": findSQL, "queueSQL": queueSQL, "getSQL": getSQL,
 		"historySQL": historySQL, "interruptedSQL": interruptedSQL, "landedSQL": landedSQL, "openSQL": openSQL, "pendingSQL": pendingSQL, "restSQL": restSQL, "unclaimedSQL": unclaimedSQL,
 		"lockRowSQL": lockRowSQL, "lockSQL": lockSQL,
 		"loseSQL": loseSQL, "ownedSQL": ownedSQL, "parkSQL": parkSQL, "pruneSQL": pruneSQL, "recoverSQL": recoverSQL,

@@ -61,6 +61,38 @@ func (s *Store) Snapshot(ctx context.Context, id chat.ID, after int64, limit int
 	return snap, nil
 }
 
+// queueSQL reads row and queue in one statement. A message that was taken into the history was before all that still wait. What may be long in the
+// row comes with the first message only.
+const queueSQL = `
+select coalesce(m.waiting, 0), ` + chatFacts + `, case when coalesce(m.before, 0) = 0 then c.metadata else '{}' end, case when coalesce(m.before, 0) = 0 then c.system else '' end,
+  ` + messageColumns + `
+from processor.chats c left join lateral (
+  select m.id as place, count(*) over () as waiting, sum(m.size) over (order by m.id) - m.size as before, ` + queuedColumns + `
+  from processor.queued_messages m where m.chat = c.number
+    and m.id > coalesce((select q.id from processor.queued_messages q where q.chat = c.number and q.client_id = @after::text), 0)
+) m on m.before < @bytes::int
+where c.id = @chat and ` + visible + `
+order by m.place`
+
+// Queue implements chat.Queries.
+func (s *Store) Queue(ctx context.Context, id chat.ID, after string, bytes int) (chat.Queued, error) {
+	var w written
+	var waiting int
+	err := s.do(ctx, "read a queue", func(b *batch) {
+		b.query(queueSQL, args{"chat": id, "after": after, "bytes": bytes}, func(rows pgx.Rows) error {
+			w = written{}
+			return readWritten(rows, []any{&waiting}, func() *written { return &w })
+		})
+	})
+	if err == nil && !w.found {
+		err = chat.ErrNotFound(id)
+	}
+	if err != nil {
+		return chat.Queued{}, err
+	}
+	return chat.Queued{Chat: w.chat, Messages: w.messages, More: waiting > len(w.messages)}, nil
+}
+
 // findSQL reads history and queue in one statement, so a message on its way from one to the other is found.
 const findSQL = `
 with c as (

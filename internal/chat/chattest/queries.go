@@ -51,6 +51,32 @@ func (m *Memory) Snapshot(ctx context.Context, id chat.ID, after int64, limit in
 	return s, nil
 }
 
+// Queue implements chat.Queries.
+func (m *Memory) Queue(ctx context.Context, id chat.ID, after string, bytes int) (chat.Queued, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c, err := m.findFor(ctx, id)
+	if err != nil {
+		return chat.Queued{}, err
+	}
+	first := slices.IndexFunc(c.queue, func(msg chat.Message) bool { return msg.ClientID == after }) + 1
+	waiting, before := c.queue[first:], 0
+	q := chat.Queued{Chat: c.chat}
+	for _, msg := range waiting {
+		if before >= bytes {
+			break
+		}
+		parts, err := chat.Marshal(msg.Parts)
+		if err != nil {
+			return chat.Queued{}, err
+		}
+		before += len(parts)
+		q.Messages = append(q.Messages, msg)
+	}
+	q.More = len(q.Messages) < len(waiting)
+	return q, nil
+}
+
 // Find implements chat.Queries.
 func (m *Memory) Find(ctx context.Context, id chat.ID, clientID string) (chat.Message, error) {
 	m.mu.Lock()

@@ -136,6 +136,24 @@ func reading() []rule {
 			k.ok(err)
 			k.equal("page", []any{len(snap.Messages), snap.Next, snap.Chat.Status}, []any{0, int64(0), chat.Pending})
 		}},
+		{"a queue is read in the order in which it is taken, by pages, and what is taken is gone from it", func(k *kit) {
+			k.register("w")
+			l := k.own("a", "w")
+			k.waits("", 1<<20)
+			for _, text := range []string{"second", "third", "fourth"} {
+				k.send("a", text)
+			}
+			k.waits("", 1<<20, "second", "third", "fourth")
+			k.waits("", 1, "second", "…")
+			k.waits(message("a", "second").ClientID, 1, "third", "…")
+			k.waits(message("a", "third").ClientID, 1, "fourth")
+			k.waits(message("a", "fourth").ClientID, 1)
+			k.finish(l, "hi")
+			k.waits("", 1<<20, "third", "fourth")
+			k.waits(message("a", "second").ClientID, 1, "third", "…")
+			_, err := k.s.Queue(k.ctx, "nobody", "", 1)
+			k.refused(err, chat.NotFound, "chat")
+		}},
 		{"a chat that does not exist cannot be read or deleted", func(k *kit) {
 			_, err := k.s.Get(k.ctx, "a")
 			k.refused(err, chat.NotFound, "chat")
@@ -164,4 +182,22 @@ func (k *kit) listed(f chat.Filter, want ...chat.ID) {
 		got = append(got, c.ID)
 	}
 	k.equal(fmt.Sprintf("list of %+v", f), got, want)
+}
+
+// waits compares a page of the queue of chat a; a page with more behind it ends with an ellipsis.
+func (k *kit) waits(after string, bytes int, want ...string) {
+	k.t.Helper()
+	q, err := k.s.Queue(k.ctx, "a", after, bytes)
+	k.ok(err)
+	var got []string
+	for _, m := range q.Messages {
+		k.equal("id, chat and role", []any{m.ID, m.Chat, m.Role}, []any{(*int64)(nil), chat.ID("a"), chat.User})
+		got = append(got, m.Text())
+	}
+	if q.More {
+		got = append(got, "…")
+	}
+	k.equal("queue", got, want)
+	row, _ := k.rows().Chat("a")
+	k.equal("row", stateOf(q.Chat), stateOf(row.Chat))
 }

@@ -49,6 +49,7 @@ func asks() []asked {
 			}
 			return err
 		}},
+		{"queue", func(ctx context.Context, s Store, id chat.ID) error { _, err := s.Queue(ctx, id, "", 1); return err }},
 		{"before", func(ctx context.Context, s Store, id chat.ID) error { _, err := s.Before(ctx, id, 1); return err }},
 		{"forget", func(ctx context.Context, s Store, id chat.ID) error {
 			err := s.Forget(ctx, id, 1)
