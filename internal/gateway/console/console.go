@@ -64,6 +64,7 @@ func asset(name string, body []byte) http.Handler {
 		header.Set("Cross-Origin-Opener-Policy", "same-origin")
 		header.Set("Referrer-Policy", "no-referrer")
 		header.Set("X-Content-Type-Options", "nosniff")
+		r.Header.Del("Range") // they are small, and a broken range is no reason to refuse
 		http.ServeContent(w, r, name, time.Time{}, bytes.NewReader(body))
 	})
 }
