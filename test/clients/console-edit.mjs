@@ -190,9 +190,28 @@ test('what was typed survives another chat and a reload', async (t) => {
   await editor(page).fill('half an edit');
   const field = page.getByRole('textbox', { name: 'Message', exact: true });
   await field.fill('half a message');
+  // A new chat has a field of its own, from the first key on, and what is typed while it is made stays with it.
+  await page.evaluate(() => {
+    document.getElementById('new').click();
+    document.getElementById('composer').value += 'at once';
+    document.getElementById('composer').dispatchEvent(new Event('input'));
+  });
+  assert.equal(await field.inputValue(), 'at once');
+  await field.fill('');
+  await page.route('**/v1/chats', async (route) => {
+    await field.fill('typed on');
+    await route.continue();
+  }, { times: 1 });
+  await field.fill('of the second chat');
+  await field.press('Enter');
+  await says(page, 'of the second chat', { whole: true });
+  await state(page, 'idle');
+  assert.equal(await field.inputValue(), 'typed on');
   await page.getByRole('button', { name: 'New chat' }).click();
   assert.equal(await field.inputValue(), '');
-  await talk(page, 'of the second chat');
+  await page.goBack();
+  await page.waitForFunction(() => document.getElementById('composer').value === 'typed on');
+  await field.fill('');
   await page.goBack();
   await page.goBack();
   for (let i = 0; i < 2; i++) {

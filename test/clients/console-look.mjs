@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { after, before, test } from 'node:test';
 
-import { api, base, chatOf, counted, open, picture, says, send, start, state, stop, tab, visit } from './lib/console.mjs';
+import { api, base, chatOf, counted, open, picture, says, send, start, state, stop, tab, until, visit } from './lib/console.mjs';
 
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
@@ -53,9 +53,10 @@ test('everything is done by keyboard alone', async (t) => {
   await page.getByRole('textbox', { name: 'Your message' }).waitFor();
   await keys.press('Escape');
   assert.equal(await focused(page), 'Edit');
-  // Tab goes on to the answer's own button.
-  await keys.press('Tab');
-  assert.equal(await focused(page), 'Answer again');
+  for (const next of ['Copy', 'Copy', 'Answer again']) { // of the message, of the answer
+    await keys.press('Tab');
+    assert.equal(await focused(page), next);
+  }
 
   await keys.press('n');
   assert.equal(await focused(page), 'composer');
@@ -153,6 +154,19 @@ test('a phone shows one thing at a time, and nothing sideways', async (t) => {
   await accessible(page);
   await picture(page, 'phone-editor');
   await page.getByRole('button', { name: 'Cancel' }).tap();
+  // What waits in the queue leaves room for the answer.
+  await send(page, '#tokens=40 #hold=30 #gate=phone');
+  await says(page, counted(30), { whole: true });
+  for (let i = 0; i < 12; i++) await api('POST', `/v1/chats/${await chatOf(page)}/messages`, { text: `${i}: ${word}` });
+  await page.getByText('12 messages queued').waitFor();
+  await page.locator('#queue li').nth(11).waitFor({ state: 'attached' });
+  await fits();
+  await accessible(page);
+  await picture(page, 'phone-queue');
+  assert.ok(await page.evaluate(() => document.getElementById('scroll').clientHeight) > 150);
+  const [choice, button] = await Promise.all(['#busy', '#stop'].map((one) => page.locator(one).boundingBox()));
+  assert.ok(choice.width > 60 && choice.x + choice.width <= button.x, `the choice ends at ${choice.x + choice.width}, the button begins at ${button.x}`);
+  await open('phone');
   const tabs = page.getByRole('navigation', { name: 'Views' });
   await tabs.getByRole('button', { name: 'Replicas' }).tap();
   await page.locator('.replicas .card').first().waitFor();
@@ -175,6 +189,68 @@ test('a long answer is whole, and laid out in pieces', async (t) => {
   assert.ok(pieces.length > 20 && Math.max(...pieces) < 9_000, `${pieces}`);
   const end = await page.evaluate(() => { const s = document.getElementById('scroll'); return s.scrollHeight - s.scrollTop - s.clientHeight; });
   assert.ok(end < 60, `${end} pixels below what is shown`);
+});
+
+test('what is written from right to left is shown so, and code is not', async (t) => {
+  const page = await visit(t);
+  const hebrew = 'שלום עולם, זה טקסט בעברית.';
+  await send(page, `${hebrew}\nand English.\n\n\`\`\`\nif (x) { return; }\n\`\`\`\n`);
+  await says(page, 'and English.');
+  await state(page, 'idle');
+  await picture(page, 'right-to-left');
+  // Where a text begins and ends: a range over some of its characters has a place in the page.
+  const places = await page.evaluate(() => {
+    const [text, code] = document.querySelectorAll('.message.assistant .text > *');
+    const at = (node, from) => {
+      const range = document.createRange();
+      range.setStart(node.firstChild, from);
+      range.setEnd(node.firstChild, from + 1);
+      return range.getBoundingClientRect();
+    };
+    const box = text.getBoundingClientRect();
+    const english = text.textContent.indexOf('and');
+    return { full: box.right - at(text, 0).right, english: at(text, english).left - box.left, code: at(code, 0).left - code.getBoundingClientRect().left };
+  });
+  for (const [what, pixels] of Object.entries(places)) assert.ok(pixels >= 0 && pixels < 20, `${what}: ${pixels} pixels from the edge`);
+});
+
+test('a chat of two hundred messages opens at its end, and shows the earlier ones where they belong', async (t) => {
+  await api('POST', '/v1/chats', { id: 'long' });
+  for (let i = 0; i < 110; i++) {
+    await api('POST', '/v1/chats/long/messages', { text: `message ${i} ${'and more '.repeat(i % 40)}` });
+    if (i % 15 === 14) await until('the queue is empty', async () => (await api('GET', '/v1/chats/long')).chat.status === 'waiting');
+  }
+  await until('all are answered', async () => (await api('GET', '/v1/chats/long')).chat.status === 'waiting');
+  const page = await visit(t, { hash: '#/chat/long' });
+  await says(page, 'message 109');
+  await state(page, 'idle');
+  const scroll = page.locator('#scroll');
+  await page.waitForFunction(() => { const s = document.getElementById('scroll'); return s.scrollHeight - s.scrollTop - s.clientHeight < 2; });
+  assert.equal(await page.locator('.turn').count(), 100);
+  await scroll.evaluate((s) => { s.scrollTop = 0; });
+  await page.getByRole('button', { name: 'Show earlier turns (10)' }).waitFor();
+  const top = () => page.getByRole('region', { name: 'Turn 11', exact: true }).evaluate((turn) => turn.getBoundingClientRect().top);
+  const before = await top();
+  await page.getByRole('button', { name: 'Show earlier turns (10)' }).click();
+  await page.waitForFunction(() => document.querySelectorAll('.turn').length === 110);
+  const moved = await top() - before;
+  assert.ok(Math.abs(moved) < 60, `what was looked at moved by ${moved} pixels`); // the button that was above it is gone
+  await page.getByRole('button', { name: 'Jump to the latest' }).click();
+  await page.waitForFunction(() => { const s = document.getElementById('scroll'); return s.scrollHeight - s.scrollTop - s.clientHeight < 2; });
+});
+
+test('a text is copied, and a browser that has no clipboard is no obstacle', async (t) => {
+  const page = await visit(t, { permissions: ['clipboard-read', 'clipboard-write'] });
+  await send(page, 'worth keeping');
+  await says(page, 'worth keeping', { whole: true });
+  await state(page, 'idle');
+  const clipboard = () => page.evaluate(() => navigator.clipboard.readText());
+  await page.locator('.message.assistant').getByRole('button', { name: 'Copy' }).click();
+  await page.locator('.message.assistant').getByRole('button', { name: 'Copied' }).waitFor();
+  assert.equal(await clipboard(), 'worth keeping');
+  await page.evaluate(() => { navigator.clipboard.writeText = () => Promise.reject(new Error('no')); });
+  await page.locator('#chat-head .copy').click();
+  await until('the id is copied', async () => await clipboard() === await chatOf(page));
 });
 
 test('many chats come by the page, and are filtered', async (t) => {

@@ -55,6 +55,36 @@ test('messages sent meanwhile are queued, and answered in their order', async (t
   ]);
 });
 
+test('what waits in the queue is seen by everybody, also after a reload, until it is taken', async (t) => {
+  const page = await visit(t);
+  await send(page, '#tokens=3 #hold=2 #gate=seen');
+  const id = await chatOf(page);
+  await says(page, counted(2), { whole: true });
+  const second = await tab(page.context(), base, `#/chat/${id}`);
+  await says(second, counted(2), { whole: true });
+  const wait = (one, ...texts) => one.waitForFunction((texts) => JSON.stringify([...document.querySelectorAll('#queue li')].map((li) => li.textContent)) === texts, JSON.stringify(texts));
+  const theirs = '#tokens=3 #hold=1 #gate=taken';
+  await send(second, theirs);
+  await api('POST', `/v1/chats/${id}/messages`, { text: 'from no tab' });
+  for (const one of [page, second]) await wait(one, theirs, 'from no tab');
+  await send(page, 'from this one');
+  await page.reload();
+  for (const one of [page, second]) {
+    await wait(one, theirs, 'from no tab', 'from this one');
+    await one.getByRole('status').getByText('3 messages queued').waitFor();
+  }
+  await picture(second, 'queue');
+  await open('seen');
+  for (const one of [page, second]) await wait(one, 'from no tab', 'from this one');
+  await open('taken');
+  for (const one of [page, second]) {
+    await says(one, 'from this one', { whole: true });
+    await wait(one);
+    await one.locator('#waiting').waitFor({ state: 'hidden' });
+    await one.locator('.list a[aria-current=page] .meta').getByText('openai/test').waitFor(); // and no longer how many wait
+  }
+});
+
 test('a message that interrupts stops the answer and is answered next', async (t) => {
   const page = await visit(t);
   await send(page, '#tokens=30 #hold=5 #gate=interrupting');

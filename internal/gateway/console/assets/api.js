@@ -77,6 +77,7 @@ export const api = {
   list: (query, signal) => call('GET', `/v1/chats?${new URLSearchParams(query)}`, undefined, signal),
   get: (id, signal) => call('GET', chatPath(id), undefined, signal),
   send: (id, message) => call('POST', chatPath(id, '/messages'), message),
+  queue: (id, after) => call('GET', chatPath(id, `/queue${after ? `?${new URLSearchParams({ after })}` : ''}`)),
   interrupt: (id, turn) => call('POST', chatPath(id, '/interrupt'), turn ? { turn } : {}),
   retry: (id) => call('POST', chatPath(id, '/retry'), {}),
   truncate: (id, truncation) => call('POST', chatPath(id, '/truncate'), truncation),

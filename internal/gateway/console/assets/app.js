@@ -42,7 +42,7 @@ function route() {
 }
 window.addEventListener('hashchange', route);
 $('list').addEventListener('click', (event) => { if (event.target.closest('a')) look('chat'); }); // also when it is shown already
-$('new').addEventListener('click', () => { go(null); look('chat'); $('composer').focus(); });
+$('new').addEventListener('click', () => { go(null); route(); look('chat'); $('composer').focus(); }); // at once: the next key belongs to it
 
 // Connections.
 const link = $('link');

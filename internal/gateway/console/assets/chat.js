@@ -1,10 +1,11 @@
 // One chat: its head, its conversation as it grows, and what a person does in it.
 import { api, follow, key } from './api.js';
 import { Composer } from './composer.js';
-import { $, age, arrange, ask, clock, make, plural, put, say, short } from './dom.js';
+import { $, age, arrange, ask, clock, copy, make, plural, put, say, short } from './dom.js';
 import { draftOf, keepDraft } from './drafts.js';
 import { Edits } from './edits.js';
 import { Bubble, textOf, titleOf } from './message.js';
+import { Queue } from './queue.js';
 import { busy, describe } from './status.js';
 import { Transcript } from './transcript.js';
 
@@ -30,7 +31,7 @@ export class ChatView {
     this.turns = new Map();
     this.edits = new Edits(this);
     this.whole = false; // all messages were heard of, so one that is not there is gone
-    this.queue = []; // what this page sent and the chat has not taken up yet
+    this.queue = new Queue();
     this.unsent = null;
     this.shownTurns = window_;
     this.link = 'open';
@@ -43,12 +44,18 @@ export class ChatView {
 
   // show opens a chat; null is one that does not exist yet.
   show(id) {
-    if (id === this.id && this.stream) return;
+    if (this.shown && id === this.id && (this.stream || !id)) return;
+    this.shown = true;
     this.#reset();
     const { id: before } = this;
     this.id = id;
-    if (before === null && id === this.made) this.keep(); // what is typed on goes with the chat that was just made
-    else this.#restore();
+    if (before === null && id === this.made) { // what is typed on goes with the chat that was just made
+      this.made = null;
+      this.keep();
+      keepDraft(null, { text: '', edits: [] });
+    } else {
+      this.#restore();
+    }
     this.follow();
     this.draw();
   }
@@ -93,13 +100,11 @@ export class ChatView {
 
   // read reads the row, of which events tell a part.
   async read() {
-    const { id, transcript } = this;
+    const { id, transcript, queue } = this;
     try {
       const { chat } = await api.get(id);
       transcript.know(chat);
-      // What was read before the last send says nothing of the queue behind it.
-      const newest = this.transcript === transcript && chat.version === transcript.row.version;
-      if (newest && chat.queued < this.queue.length) this.queue.splice(0, this.queue.length - chat.queued);
+      await queue.read(chat).catch(() => {}); // the row has said how many wait
     } catch (err) {
       if (this.transcript === transcript && err.status === 404 && !transcript.deleted) {
         if (transcript.row) transcript.end();
@@ -114,8 +119,11 @@ export class ChatView {
       this.rereading ??= setTimeout(() => { this.rereading = undefined; if (this.id) this.read(); }, 150);
     }
     if (event.type === 'status') this.whole = true;
-    if (event.type === 'reset') this.whole = false;
-    if (event.type === 'message') this.queue = this.queue.filter((one) => one.client_id !== event.message?.client_id);
+    if (event.type === 'reset') {
+      this.whole = false;
+      this.queue = new Queue();
+    }
+    if (event.type === 'message') this.queue.took(event.message);
   }
 
   #soon() {
@@ -134,7 +142,8 @@ export class ChatView {
     const chat = deleted ? null : row;
     this.#drawHead(chat);
     this.#drawLog(chat);
-    this.composer.draw(chat, { fresh: !this.id, closed: Boolean(this.failure || this.transcript.deleted), queue: this.queue });
+    this.composer.draw(chat, { fresh: !this.id, closed: Boolean(this.failure || this.transcript.deleted) });
+    this.queue.draw(chat, this.transcript.messages);
     this.#toEnd();
     this.#speak(chat);
     this.changed(chat);
@@ -149,10 +158,7 @@ export class ChatView {
       retry: make('button', { type: 'button', class: 'small', onclick: () => this.retry() }, 'Retry'),
       remove: make('button', { type: 'button', class: 'quiet small', onclick: () => this.remove() }, 'Delete'),
     };
-    h.id.addEventListener('click', async () => {
-      await navigator.clipboard?.writeText(this.id);
-      say('Copied the id');
-    });
+    h.id.addEventListener('click', () => copy(this.id, h.id));
     $('chat-head').append(
       make('div', { class: 'head-main' }, h.title, make('div', { class: 'head-sub' }, h.state, h.id, h.facts)),
       make('div', { class: 'head-actions' }, h.retry, h.remove));
@@ -161,7 +167,7 @@ export class ChatView {
   #drawHead(chat) {
     const h = this.head;
     const first = [...this.transcript.messages.values()].find((message) => message.role === 'user');
-    const title = chat?.title || (first ? textOf(first).slice(0, 80) : '') || (this.id ? 'Chat' : 'New chat');
+    const title = chat?.title || (first ? titleOf(textOf(first)) : '') || (this.id ? 'Chat' : 'New chat');
     put(h.title, this.failure ? 'Not found' : this.transcript.deleted ? 'Deleted' : title);
     h.id.hidden = !this.id;
     h.state.hidden = !chat;
@@ -201,9 +207,19 @@ export class ChatView {
   }
 
   #earlier(count) {
-    this.earlier ??= make('button', { type: 'button', class: 'more', onclick: () => { this.shownTurns += window_; this.stick = false; this.draw(); } });
+    this.earlier ??= make('button', { type: 'button', class: 'more', onclick: () => this.#showEarlier() });
     put(this.earlier, `Show earlier turns (${count})`);
     return this.earlier;
+  }
+
+  // #showEarlier leaves what is looked at where it is.
+  #showEarlier() {
+    const scroll = $('scroll');
+    const below = scroll.scrollHeight - scroll.scrollTop;
+    this.shownTurns += window_;
+    this.stick = false;
+    this.draw();
+    scroll.scrollTop = scroll.scrollHeight - below;
   }
 
   #nothing() {
@@ -211,7 +227,7 @@ export class ChatView {
     const [title, text] = this.nothing.children;
     if (this.failure) { put(title, this.failure); put(text, 'It may have been deleted.'); }
     else if (this.transcript.deleted) { put(title, 'This chat was deleted.'); put(text, 'Nothing of it is left.'); }
-    else if (this.id) { put(title, ''); put(text, 'No message yet.'); }
+    else if (this.id) { put(title, ''); put(text, this.whole ? 'No message yet.' : 'Loading…'); }
     else { put(title, 'Start a chat'); put(text, 'Send a message, and watch a replica answer it. Then kill that replica: another one takes the chat over.'); }
     return this.nothing;
   }
@@ -360,7 +376,7 @@ export class ChatView {
   async say(text, client_id) {
     const { id, transcript } = this;
     const reply = await api.send(id, { text, client_id, busy: busy(transcript.row) ? this.composer.whatIfBusy : 'queue' });
-    if (reply.queued && this.transcript === transcript) this.queue.push({ client_id, text });
+    if (reply.queued && this.transcript === transcript) this.queue.sent(reply);
     transcript.know(reply.chat);
   }
 

@@ -1,5 +1,5 @@
-// The field in which a person writes, what goes with a message, and what waits in the queue.
-import { $, make, plural, put } from './dom.js';
+// The field in which a person writes, and what goes with a message.
+import { $, make, put } from './dom.js';
 import { busy } from './status.js';
 
 const known = ['demo/echo', 'openai/gpt-4o-mini', 'anthropic/claude-3-5-haiku-latest'];
@@ -22,7 +22,7 @@ export class Composer {
     $('composer-form').addEventListener('submit', (event) => { event.preventDefault(); send(); });
     $('stop').addEventListener('click', stop);
 
-    this.busyField = make('select', { id: 'busy' }, make('option', { value: 'queue' }, 'Queue it'), make('option', { value: 'interrupt' }, 'Interrupt and send'));
+    this.busyField = make('select', { id: 'busy', 'aria-label': 'While it answers' }, make('option', { value: 'queue' }, 'Queue it'), make('option', { value: 'interrupt' }, 'Interrupt and send'));
     this.whenBusy = make('label', { for: 'busy' }, make('span', {}, 'While it answers '), this.busyField);
     this.model = make('input', { id: 'model', list: 'models', placeholder: 'default model', spellcheck: 'false', autocomplete: 'off' });
     this.system = make('textarea', { id: 'system', rows: '2', placeholder: 'System prompt (optional)' });
@@ -60,7 +60,7 @@ export class Composer {
     put(problem, err?.message ?? '');
   }
 
-  draw(chat, { fresh, closed, queue }) {
+  draw(chat, { fresh, closed }) {
     const working = busy(chat);
     const stopping = Boolean(chat?.interrupt_requested);
     $('stop').hidden = !working;
@@ -70,18 +70,6 @@ export class Composer {
     put($('send'), working && this.busyField.value === 'queue' ? 'Queue' : 'Send');
     this.field.disabled = closed;
     $('composer-form').hidden = closed;
-    this.#drawQueue(Math.max(chat?.queued ?? 0, queue.length), queue);
     this.fit();
-  }
-
-  #drawQueue(queued, queue) {
-    const waiting = $('waiting');
-    waiting.hidden = !queued;
-    if (!queued) return;
-    const others = queued - queue.length;
-    waiting.replaceChildren(
-      make('strong', {}, `${plural(queued, 'message')} queued`),
-      ...queue.map((one) => make('span', { class: 'queued' }, one.text)),
-      ...(others > 0 ? [make('span', { class: 'queued' }, `${others} sent from elsewhere`)] : []));
   }
 }

@@ -24,6 +24,28 @@ export function say(text) {
   put($('announcer'), text);
 }
 
+// copy puts text into the clipboard, and says so on the button. A page that came without TLS has no clipboard but the old one.
+export async function copy(text, button) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    const field = make('textarea', { class: 'sr', 'aria-hidden': 'true' });
+    field.value = text;
+    button.after(field);
+    field.select();
+    const done = document.execCommand('copy');
+    field.remove();
+    button.focus();
+    if (!done) return say('The browser does not let this page copy');
+  }
+  say('Copied');
+  const label = button.textContent;
+  if (label !== 'Copied') {
+    button.textContent = 'Copied';
+    setTimeout(() => { button.textContent = label; }, 1200);
+  }
+}
+
 // arrange makes the children of parent these, moving as few as it can: what has the focus keeps it.
 export function arrange(parent, children) {
   const wanted = new Set(children);

@@ -4,6 +4,8 @@ import { make, put } from './dom.js';
 import { textOf } from './message.js';
 import { busy } from './status.js';
 
+let made = 0; // ids are the page's own: a sender's may have anything in them
+
 export class Editor {
   // draft is {client_id, message: its id, turn: the chat's last one that the person knows, text}. send(editor) and drop(editor) end it, typed() is told of
   // every change.
@@ -12,7 +14,7 @@ export class Editor {
     this.sent = null; // the text of a request whose answer may be lost
     this.sending = false;
     this.gone = false;
-    const name = `edit-${draft.client_id}`;
+    const name = `edit-${++made}`;
     this.field = make('textarea', { id: name, rows: '1', enterkeyhint: 'send', 'aria-describedby': `${name}-hint` });
     this.hint = make('p', { class: 'hint', id: `${name}-hint`, role: 'status' });
     this.problem = make('p', { class: 'problem', role: 'alert', hidden: true });

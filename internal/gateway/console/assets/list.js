@@ -119,10 +119,10 @@ export class List {
       status, worker: worker ?? null, turn, version, updated_at: event.at,
       finish: (reason === 'finished' && chat.interrupt_requested) || (reason === 'interrupted' && status === 'waiting') ? 'interrupted' : '',
       trouble: status === 'pending' && reason === 'recovered' ? { kind: 'lost' } : status === 'pending' && reason === 'yielded' ? { kind: 'moved' } : null,
-      interrupt_requested: stopping, attempts: 0, retry_at: null,
+      interrupt_requested: stopping, attempts: 0, retry_at: null, ...(status === 'waiting' && { queued: 0 }),
     });
     if (this.status && status !== this.status) this.chats.delete(event.chat);
-    if (!plain.has(reason)) this.#ask(event.chat);
+    if (!plain.has(reason) || chat.queued) this.#ask(event.chat);
     this.#soon();
   }
 

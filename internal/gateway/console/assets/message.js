@@ -1,5 +1,5 @@
 // One message as an element: who says it, its parts, and below them how it ended and what may be done with it.
-import { clock, make, plural } from './dom.js';
+import { clock, copy, make, plural } from './dom.js';
 import { Text } from './text.js';
 
 export const textOf = (message) => message.parts.filter((part) => part.type === 'text').map((part) => part.text ?? '').join('');
@@ -66,9 +66,11 @@ function footOf(message, can) {
   }
   const { usage } = message;
   if (usage?.output_tokens) foot.push(make('span', { class: 'usage' }, `${plural(usage.output_tokens, 'token')}`));
+  const copying = act('Copy', 'Copy the text', (event) => copy(textOf(message), event.target));
   if (message.role === 'user') {
-    foot.push(act('Edit', 'Write this message anew', () => can.edit(message)), make('time', { class: 'usage', datetime: message.created_at }, clock(message.created_at)));
+    foot.push(act('Edit', 'Write this message anew', () => can.edit(message)), copying, make('time', { class: 'usage', datetime: message.created_at }, clock(message.created_at)));
   } else if (message.finish && message.finish !== 'error') {
+    if (textOf(message)) foot.push(copying);
     foot.push(act('Answer again', 'Have another answer in the place of this one', () => can.again(message)));
   }
   return foot;
