@@ -31,6 +31,13 @@ func (s *Store) Ungroup() {
 	s.opens.flights, s.sends.flights, s.claims.flights, s.finishes.flights = 1<<20, 1<<20, 1<<20, 1<<20
 }
 
+// Gathered is how many ends of turns wait for a flight.
+func (s *Store) Gathered() int {
+	s.finishes.mu.Lock()
+	defer s.finishes.mu.Unlock()
+	return len(s.finishes.waiting)
+}
+
 // HoldSweep takes the sweep's lock as a sweep does, and then does nothing.
 func (s *Store) HoldSweep(ctx context.Context) (*pgxpool.Conn, error) {
 	conn, err := s.sweeps.Acquire(ctx)

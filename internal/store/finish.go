@@ -80,12 +80,13 @@ func (c *finishCall) chat() chat.ID { return c.lease.Chat }
 func (s *Store) Finish(ctx context.Context, l chat.Lease, messages []chat.Message) (chat.Outcome, error) {
 	if len(messages) == 1 {
 		c := &finishCall{lease: l, messages: messages}
-		if err := s.finishes.do(ctx, c); err != nil || c.rests {
+		if err := s.finishes.do(ctx, c); err != nil {
+			return chat.Outcome{}, err // who gave up waiting may not look at c: its flight goes on
+		}
+		if c.rests {
 			out := c.outcome()
-			if c.rests {
-				s.recent.add(l, out.Messages[0], c.size)
-			}
-			return out, err
+			s.recent.add(l, out.Messages[0], c.size)
+			return out, nil
 		}
 	}
 	a := guarded(chat.End, l)
@@ -137,9 +138,6 @@ func (s *Store) restAll(ctx context.Context, calls []*finishCall) error {
 }
 
 func (c *finishCall) outcome() chat.Outcome {
-	if !c.rests {
-		return chat.Outcome{}
-	}
 	m, id := c.messages[0], c.id
 	m.ID, m.Chat, m.Turn, m.Step, m.Epoch, m.CreatedAt = &id, c.row.ID, c.row.Turn, c.row.Step, c.row.Epoch, c.row.UpdatedAt
 	m.Parts = notNil(m.Parts)

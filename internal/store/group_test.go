@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"processor/internal/chat"
@@ -209,4 +211,113 @@ func TestLateCallsLeaveBesideAFlightThatIsHeldUp(t *testing.T) {
 		f.gate <- nil
 		wg.Wait()
 	})
+}
+
+// TestAFinishThatGivesUpLooksAtNothingThatItsFlightWrites: a final write has a deadline of its own, and its flight may be held up by another
+// chat's row for longer. The race detector sees who looks too late.
+func TestAFinishThatGivesUpLooksAtNothingThatItsFlightWrites(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	if err := s.Register(t.Context(), chat.Worker{ID: "w"}); err != nil {
+		t.Fatal(err)
+	}
+	const alone, together = 2, 6 // two flights of one, and one of all that come meanwhile
+	leases := make([]chat.Lease, alone+together)
+	for i := range leases {
+		leases[i] = running(t, s.Store, chat.ID(fmt.Sprint(i)))
+	}
+	held := []pgx.Tx{hold(t, s, leases[:alone]), hold(t, s, leases[alone:])}
+	ctx, cancel := context.WithCancel(t.Context())
+	left := make(chan struct{}, together)
+	var wg sync.WaitGroup
+	for i, l := range leases {
+		switch {
+		case i < alone:
+			wg.Go(func() { _, _ = s.Finish(t.Context(), l, reply) })
+			awaitWaiters(t, s, held[0], i+1)
+		case i == alone: // it leads the others
+			wg.Go(func() { _, _ = s.Finish(t.Context(), l, reply) })
+			awaitGathered(t, s, 1)
+		default:
+			wg.Go(func() { _, _ = s.Finish(leaving{ctx, left}, l, reply) })
+			awaitGathered(t, s, i-alone+1)
+		}
+	}
+	if err := held[0].Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	awaitWaiters(t, s, held[1], 1)
+	cancel()
+	for range together - 1 {
+		<-left
+	}
+	if err := held[1].Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wg.Wait()
+}
+
+// running is a chat that w runs, with nothing in its queue.
+func running(t *testing.T, s *store.Store, id chat.ID) chat.Lease {
+	t.Helper()
+	if _, err := s.Create(t.Context(), chat.NewChat{ID: id, Message: &chat.NewMessage{Chat: id, Parts: question, ClientID: "m"}}); err != nil {
+		t.Fatal(err)
+	}
+	c, err := s.Claim(t.Context(), id, "w", true, history)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return chat.Lease{Chat: id, Number: c.Chat.Number, Worker: "w", Epoch: c.Chat.Epoch, Turn: 1}
+}
+
+// leaving is a context that says when its caller asks why it ended.
+type leaving struct {
+	context.Context
+	left chan<- struct{}
+}
+
+func (c leaving) Value(key any) any {
+	if c.Err() != nil {
+		select {
+		case c.left <- struct{}{}:
+		default:
+		}
+	}
+	return c.Context.Value(key)
+}
+
+func hold(t *testing.T, s *testStore, leases []chat.Lease) pgx.Tx {
+	t.Helper()
+	tx, err := s.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range leases {
+		if _, err := tx.Exec(t.Context(), `select from processor.chats where number = $1 for update`, l.Number); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return tx
+}
+
+// awaitWaiters returns when so many wait for a transaction.
+func awaitWaiters(t *testing.T, s *testStore, tx pgx.Tx, n int) {
+	t.Helper()
+	for waiting := 0; waiting < n; {
+		err := s.pool.QueryRow(t.Context(), `select count(*) from pg_stat_activity a
+			where a.wait_event_type = 'Lock' and $1 = any(pg_blocking_pids(a.pid))`, int32(tx.Conn().PgConn().PID())).Scan(&waiting)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func awaitGathered(t *testing.T, s *testStore, n int) {
+	t.Helper()
+	for s.Gathered() < n {
+		if t.Context().Err() != nil {
+			t.Fatal("nobody waits for a flight")
+		}
+		runtime.Gosched()
+	}
 }
