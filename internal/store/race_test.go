@@ -234,6 +234,59 @@ func (s *testStore) check(t *testing.T, what string, p *player) {
 	}
 }
 
+// A replica that was declared lost gives a chat back just when a sweep is at it, and another one claims it before the sweep locks it. The sweep goes by what it
+// locks: the chat has a live owner.
+func TestASweepLeavesAChatThatHasJustFoundAnOwner(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	for _, w := range []chat.WorkerID{"w", "x"} {
+		if err := s.Register(t.Context(), chat.Worker{ID: w}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	place(t, s.Store, "first", chat.Running)
+	p := place(t, s.Store, "second", chat.Running)
+	// Rows are locked and changed one by one, so a sweep that is held up at the first one has seen the second, and not locked it.
+	const gate = 4711
+	s.exec(t, `create function wait_at_the_gate() returns trigger language plpgsql as $$ begin perform pg_advisory_xact_lock(4711); return new; end $$`)
+	s.exec(t, `create trigger wait_at_the_gate before update on processor.chats for each row when (old.id = 'first') execute function wait_at_the_gate()`)
+	s.exec(t, `update processor.workers set lost_at = now(), lost_cause = 'age' where id = 'w'`)
+	tx, err := s.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), `select pg_advisory_xact_lock($1)`, gate); err != nil {
+		t.Fatal(err)
+	}
+	var swept chat.Report
+	done := make(chan error, 1)
+	go func() {
+		var err error
+		swept, err = s.Sweep(t.Context(), chat.Pass{SuspectAfter: time.Hour, RedispatchAfter: time.Second, Batch: 10})
+		done <- err
+	}()
+	if finished, err := awaitBlocked(t, s, tx.Conn().PgConn().PID(), done); finished {
+		t.Fatalf("the sweep did not come to the gate: %v", err)
+	}
+	if _, err := s.Yield(t.Context(), p.lease); err != nil {
+		t.Fatal(err)
+	}
+	claimed, err := s.Claim(t.Context(), "second", "x", true, history)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(tx.Commit(t.Context()), <-done); err != nil {
+		t.Fatal(err)
+	}
+	if len(swept.Recovered) != 1 || swept.Recovered[0].Chat.ID != "first" || swept.Recovered[0].Worker != "w" || swept.Recovered[0].Cause != chat.LostAge {
+		t.Errorf("recovered %+v, want the first chat from w alone", swept.Recovered)
+	}
+	if now, err := s.Get(t.Context(), "second"); err != nil || now.Epoch != claimed.Chat.Epoch || now.Status != chat.Running {
+		t.Errorf("the chat that x claimed in epoch %d: %+v, %v", claimed.Chat.Epoch, now, err)
+	}
+	s.check(t, "after the sweep", p)
+}
+
 func TestOfTwentyWorkersThatRaceForAChatOneClaimsIt(t *testing.T) {
 	t.Parallel()
 	s := open(t)

@@ -92,10 +92,11 @@ where w.lost_at is null and (
   or (@judges_age and w.heartbeat_at <= now() - @lost_after::interval))
 returning w.id, w.lost_cause, now() - w.heartbeat_at`
 
-// unowned joins a running chat with its worker, and keeps it if that is gone or lost.
+// unowned are the running chats whose worker is gone or lost. It is a look-up for each chat and no join: of a row that changed before it was
+// locked, a join sees the new owner beside the worker that it had found for the old one, and takes the chat from who has just claimed it.
 const unowned = `
-  from processor.chats c left join processor.workers w on w.id = c.worker_id
-  where c.status in ('running') and (w.id is null or w.lost_at is not null)`
+  from processor.chats c
+  where c.status in ('running') and (select w.id from processor.workers w where w.id = c.worker_id and w.lost_at is null limit 1) is null`
 
 // recoverSQL takes chats from lost owners, and judges by the rows that it locked. A row that somebody else has locked is left for the next
 // pass: its owner may be finishing it. Of a row that changed just before it was locked the server first makes an update of the old version, and
@@ -103,9 +104,11 @@ const unowned = `
 // Only a takeover from a process that is gone and was not draining is charged (I8).
 const recoverSQL = `
 with lost as (
-  select c.number, c.worker_id as worker, coalesce(w.lost_cause, 'row') as cause, coalesce(w.lost_cause = 'gone' and not w.draining, false) as charged,
-    c.takeovers, c.recoveries, c.interrupt_turn = c.turn as interrupted` + unowned + `
+  select c.number, c.worker_id as worker, c.takeovers, c.recoveries, c.interrupt_turn = c.turn as interrupted` + unowned + `
   order by c.number limit @batch::int for update of c skip locked
+), found as (
+  select l.*, coalesce(w.lost_cause, 'row') as cause, coalesce(w.lost_cause = 'gone' and not w.draining, false) as charged
+  from lost l left join processor.workers w on w.id = l.worker
 ), judged as (
   select l.*, case
       when l.interrupted then null -- the next owner ends the turn
@@ -114,7 +117,7 @@ with lost as (
       when l.recoveries + 1 >= @max_recoveries::int then
         '{"code": "too_many_recoveries", "message": "the turn was recovered too often"}'::jsonb
     end as verdict
-  from lost l
+  from found l
 )
 update processor.chats c set ` + changing + `, epoch = c.epoch + 1, recoveries = c.recoveries + 1, takeovers = c.takeovers + j.charged::int,
   worker_id = null, claimed_at = null, dispatches = 0, interrupt_turn = case when j.interrupted then c.turn else 0 end,
