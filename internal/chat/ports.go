@@ -160,13 +160,15 @@ type Filter struct {
 // Queries is what readers need of the store.
 type Queries interface {
 	Get(ctx context.Context, id ID) (Chat, error)
-	// Snapshot reads the row and up to limit messages after an id in one statement.
+	// Snapshot reads the row and up to limit messages after an id in one statement; fewer, if they are more than a reply may hold. Next says
+	// whether there are more.
 	Snapshot(ctx context.Context, id ID, after int64, limit int) (Snapshot, error)
 	// Queue reads the row and what waits after a message, named by its client_id, in one statement: messages are read until their parts have so many bytes,
 	// and at least one.
 	Queue(ctx context.Context, id ID, after string, bytes int) (Queued, error)
 	// Find finds a user message by its sender's id, in history or queue. Without one, there is no such message: NotFound, client_id.
 	Find(ctx context.Context, id ID, clientID string) (Message, error)
+	// List reads up to Limit chats; fewer, if they are more than a reply may hold.
 	List(ctx context.Context, f Filter) ([]Chat, error)
 	Workers(ctx context.Context) ([]Worker, error)
 }

@@ -47,8 +47,8 @@ func TestAMillionIdleChatsCostRecoveryNothing(t *testing.T) {
 		"pruneSQL":         {"chats_idle", []any{time.Hour, 10}},
 		"lockSQL":          {"chats_id_key", []any{[]string{"pending-1"}, []string{"t"}}},
 		"getSQL":           {"chats_id_key", []any{"pending-1", "t"}},
-		"listSQL running ": {"chats_running", []any{1 << 40, 10}},
-		"listSQL error ":   {"chats_parked", []any{1 << 40, 10}},
+		"listSQL running ": {"chats_running", []any{1 << 40, 10, 1 << 20}},
+		"listSQL error ":   {"chats_parked", []any{1 << 40, 10, 1 << 20}},
 	} {
 		plan := s.plan(t, store.Statements()[name], want.args)
 		if !strings.Contains(plan, want.index) || strings.Contains(plan, "Seq Scan on chats") {

@@ -24,27 +24,34 @@ func (s *Store) Get(ctx context.Context, id chat.ID) (chat.Chat, error) {
 	return w.chat, err
 }
 
-// snapshotSQL reads row and messages in one statement. What may be long in the row comes with the first message only.
+// snapshotSQL reads row and messages in one statement. What may be long in the row comes with the first message only, and no more messages than
+// fill a page: the window sums sizes as they are stored, so what is beyond is counted and not read.
 const snapshotSQL = `
-select coalesce((select max(k.id) from processor.messages k where k.chat = c.number and k.id <= @after), 0), ` + chatFacts + `, case when coalesce(m.place, 1) = 1 then c.metadata else '{}' end, case when coalesce(m.place, 1) = 1 then c.system else '' end,
+select coalesce((select max(k.id) from processor.messages k where k.chat = c.number and k.id <= @after), 0), coalesce(m.found, 0), ` + chatFacts + `, case when coalesce(m.place, 1) = 1 then c.metadata else '{}' end, case when coalesce(m.place, 1) = 1 then c.system else '' end,
   ` + messageColumns + `
 from processor.chats c left join lateral (
-  select m.*, row_number() over (order by m.id) as place
-  from (
-    select ` + messageColumns + ` from processor.messages m where m.chat = c.number and m.id > @after order by m.id limit @messages::int
-  ) m
+  select p.* from (
+    select m.*, count(*) over () as found, row_number() over page as place, sum(m.size) over page as total
+    from (
+      select ` + messageColumns + `, m.size from processor.messages m where m.chat = c.number and m.id > @after order by m.id limit @messages::int
+    ) m window page as (order by m.id)
+  ) p where p.place = 1 or p.total <= @bytes::bigint
 ) m on true
 where c.id = @chat and ` + visible + `
 order by m.id`
+
+// pageBytes is above what any caller puts into a page, so that it cuts no page short.
+const pageBytes = 2 * chat.MaxReply
 
 // Snapshot implements chat.Queries.
 func (s *Store) Snapshot(ctx context.Context, id chat.ID, after int64, limit int) (chat.Snapshot, error) {
 	var w written
 	var kept int64
+	var found int
 	err := s.do(ctx, "read a transcript", func(b *batch) {
-		b.query(snapshotSQL, args{"chat": id, "after": after, "messages": limit + 1}, func(rows pgx.Rows) error {
+		b.query(snapshotSQL, args{"chat": id, "after": after, "messages": limit + 1, "bytes": pageBytes}, func(rows pgx.Rows) error {
 			w = written{}
-			return readWritten(rows, []any{&kept}, func() *written { return &w })
+			return readWritten(rows, []any{&kept, &found}, func() *written { return &w })
 		})
 	})
 	if err == nil && !w.found {
@@ -54,9 +61,9 @@ func (s *Store) Snapshot(ctx context.Context, id chat.ID, after int64, limit int
 		return chat.Snapshot{}, err
 	}
 	snap := chat.Snapshot{Chat: w.chat, Messages: w.messages, Kept: &kept}
-	if len(snap.Messages) > limit {
-		snap.Messages = snap.Messages[:limit]
-		snap.Next = *snap.Messages[limit-1].ID
+	if page := min(limit, len(snap.Messages)); found > page {
+		snap.Messages = snap.Messages[:page]
+		snap.Next = *snap.Messages[page-1].ID
 	}
 	return snap, nil
 }
@@ -121,7 +128,8 @@ func (s *Store) Find(ctx context.Context, id chat.ID, clientID string) (chat.Mes
 	return w.messages[0], nil
 }
 
-// listSQL has a text for each combination of filters, so that each is planned with its own index.
+// listSQL has a text for each combination of filters, so that each is planned with its own index. A page ends where the system prompts, as what may
+// be long in a row, are more than any reply has room for.
 func listSQL(f chat.Filter) string {
 	where := "true"
 	if f.Before != 0 {
@@ -133,7 +141,11 @@ func listSQL(f chat.Filter) string {
 	if f.Tenant != "" {
 		where += " and c.tenant = @tenant and c.tenant <> ''"
 	}
-	return `select ` + chatColumns + ` from processor.chats c where ` + where + ` order by c.number desc limit @chats::int`
+	return `select ` + chatColumns + ` from (
+  select p.*, row_number() over page as place, sum(octet_length(p.system)) over page as total
+  from (select ` + chatColumns + ` from processor.chats c where ` + where + ` order by c.number desc limit @chats::int) p
+  window page as (order by p.number desc)
+) c where c.place = 1 or c.total <= @bytes::bigint order by c.number desc`
 }
 
 // List implements chat.Queries.
@@ -149,7 +161,7 @@ func (s *Store) List(ctx context.Context, f chat.Filter) ([]chat.Chat, error) {
 	}
 	var all []chat.Chat
 	err := s.do(ctx, "list chats", func(b *batch) {
-		b.query(listSQL(f), args{"before": f.Before, "tenant": f.Tenant, "chats": f.Limit}, func(rows pgx.Rows) (err error) {
+		b.query(listSQL(f), args{"before": f.Before, "tenant": f.Tenant, "chats": f.Limit, "bytes": pageBytes}, func(rows pgx.Rows) (err error) {
 			all, err = readChats(rows)
 			return err
 		})
