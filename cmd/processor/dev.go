@@ -163,7 +163,7 @@ func (c *DevCmd) startDatabase(ctx context.Context, d *dev) (stop func(), err er
 	}
 	const others = 80 // dev itself, psql, tests
 	pg, err := local.StartPostgres(ctx, local.PostgresConfig{
-		Dir: filepath.Join(c.Dir, "postgres"), Fsync: true, MaxConnections: c.Replicas*(c.DatabasePool+2) + others,
+		Dir: filepath.Join(c.Dir, "postgres"), Fsync: true, MaxConnections: c.Replicas*(c.DatabasePool+6) + others,
 		Progress: func(step string) { d.std.note("%s…", step) }, Logger: d.logger,
 	})
 	if err != nil {

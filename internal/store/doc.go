@@ -57,7 +57,7 @@
 // # Connections and time
 //
 // Work has a pool. Beats have a connection of their own, and sweeps another: the load of a replica must not make it look dead or
-// keep it from recovering others. Every call ends after Timing.Statement, a beat after a quarter of Timing.LostAfter, whatever its context says. A
+// keep it from recovering others; a second and a third one are for the time in which a broken one is given up. Every call ends after Timing.Statement, a beat after a quarter of Timing.LostAfter, whatever its context says. A
 // connection that failed is replaced when it is next needed; nothing here repeats a call whose outcome is unknown.
 //
 // A session has a statement timeout, idle_in_transaction_session_timeout, TCP_USER_TIMEOUT at both ends of half of Timing.LostAfter (the locks

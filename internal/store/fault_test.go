@@ -132,6 +132,22 @@ func TestDataThatTheDatabaseRefusesIsABadDataError(t *testing.T) {
 	s.check(t, "after bad data", p)
 }
 
+// Something between replica and database forgets the beat's connection, as firewalls and load balancers do, and says nothing. The database is there.
+func TestABeatWhoseConnectionFrozeFindsAnother(t *testing.T) {
+	t.Parallel()
+	s, proxy := behindProxy(t)
+	if err := s.Register(t.Context(), chat.Worker{ID: "w"}); err != nil {
+		t.Fatal(err)
+	}
+	proxy.Freeze()
+	if _, err := s.Beat(t.Context(), "w", 0, false); err == nil {
+		t.Fatal("the frozen connection answered")
+	}
+	if beat, err := s.Beat(t.Context(), "w", 0, false); err != nil || beat.Lost {
+		t.Errorf("the next beat: %+v, %v", beat, err)
+	}
+}
+
 func TestOneBadMessageAmongManyHarmsNoOther(t *testing.T) {
 	t.Parallel()
 	s := open(t)

@@ -30,7 +30,7 @@ var (
 type Config struct {
 	// URL is a connection string of PostgreSQL. Behind PgBouncer in transaction mode it says default_query_exec_mode=cache_describe.
 	URL string
-	// Pool is how many connections carry work, 20 by default. Two more are the beat's and the sweep's own.
+	// Pool is how many connections carry work, 20 by default. Beats and sweeps have their own, one each and up to ownConnections for a while.
 	Pool int
 	// Timing is chat.DefaultTiming by default.
 	Timing chat.Timing
@@ -80,7 +80,7 @@ func (c Config) Validate() error {
 type Store struct {
 	config Config
 	pool   *pgxpool.Pool
-	// work is the pool. Beats and sweeps must not wait behind work: each has one connection.
+	// work is the pool. Beats and sweeps must not wait behind work: each has a connection of its own.
 	work          sender
 	beats, sweeps *pgxpool.Pool
 
@@ -97,6 +97,10 @@ type Store struct {
 // row that somebody holds.
 const maxFlights = 2
 
+// ownConnections is how many connections beats, or sweeps, may have at most. One is used at a time. But of one that no longer answers pgx takes leave for
+// up to 15 s, and until then the pool counts it: with no other, the worker would be lost meanwhile.
+const ownConnections = 3
+
 // Open makes a store without connecting: every pool connects when it is used, and again after a failure. Close it.
 func Open(ctx context.Context, config Config) (*Store, error) {
 	config = config.withDefaults()
@@ -108,7 +112,7 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 		to   **pgxpool.Pool
 		name string
 		size int
-	}{{&s.pool, "", config.Pool}, {&s.beats, " beat", 1}, {&s.sweeps, " sweep", 1}} {
+	}{{&s.pool, "", config.Pool}, {&s.beats, " beat", ownConnections}, {&s.sweeps, " sweep", ownConnections}} {
 		pool, err := config.pool(ctx, config.Name+p.name, p.size)
 		if err != nil {
 			s.Close()

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,6 +18,7 @@ type link struct {
 	client, server net.Conn
 	once           sync.Once
 	gone           chan struct{} // closed by reset
+	frozen         atomic.Bool
 
 	mu      sync.Mutex
 	request []byte // what the client sent since the server's last word
@@ -62,6 +64,10 @@ func (l *link) finish(to net.Conn) {
 
 // wait holds bytes back while the proxy stalls, and for its delay. It says false when the link is gone meanwhile.
 func (l *link) wait() bool {
+	if l.frozen.Load() {
+		<-l.gone
+		return false
+	}
 	select {
 	case <-time.After(l.proxy.pace()):
 	case <-l.gone:

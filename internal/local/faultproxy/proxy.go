@@ -105,6 +105,15 @@ func (p *Proxy) Stall() {
 	}
 }
 
+// Freeze swallows every byte of the connections that there are, for good: they stay open, and nothing answers. New ones are welcome.
+func (p *Proxy) Freeze() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for l := range p.links {
+		l.frozen.Store(true)
+	}
+}
+
 // Delay holds every piece of data, each way, for d, until Heal or another Delay.
 func (p *Proxy) Delay(d time.Duration) {
 	p.mu.Lock()
