@@ -40,10 +40,10 @@ func meaning(err error) failure {
 		return noSchema
 	case "23505": // unique_violation
 		return taken
-	case "54000": // program_limit_exceeded: a jsonb value above the server's limits
+	case "23514": // check_violation
 		return refusedData
 	}
-	if len(pg.Code) == 5 && (pg.Code[:2] == "22" || pg.Code == "23514") { // data_exception, check_violation
+	if len(pg.Code) == 5 && (pg.Code[:2] == "22" || pg.Code[:2] == "54") { // data_exception, program_limit_exceeded: too large, nested too deep
 		return refusedData
 	}
 	return unknown

@@ -132,6 +132,21 @@ func TestDataThatTheDatabaseRefusesIsABadDataError(t *testing.T) {
 	s.check(t, "after bad data", p)
 }
 
+// What the server's stack is too small for will never fit: the turn has to fail, not to be written again for ever.
+func TestDataThatIsNestedTooDeepIsABadDataError(t *testing.T) {
+	t.Parallel()
+	s := openURL(t, suite.Postgres(t)+"&max_stack_depth=100kB")
+	if err := s.Register(t.Context(), chat.Worker{ID: "w"}); err != nil {
+		t.Fatal(err)
+	}
+	p := place(t, s.Store, "chat", chat.Running)
+	call := chat.Part{Type: chat.ToolCallPart, CallID: "1", Input: []byte(strings.Repeat("[", 9000) + strings.Repeat("]", 9000))}
+	if _, err := s.Commit(t.Context(), p.lease, []chat.Message{{Role: chat.Assistant, Parts: []chat.Part{call}}}); !errors.Is(err, chat.ErrBadData) {
+		t.Errorf("got %v, want bad data", err)
+	}
+	s.check(t, "after bad data", p)
+}
+
 // Something between replica and database forgets the beat's connection, as firewalls and load balancers do, and says nothing. The database is there.
 func TestABeatWhoseConnectionFrozeFindsAnother(t *testing.T) {
 	t.Parallel()
