@@ -46,22 +46,25 @@ const brokenAfter = 10 * time.Second
 
 // stuck tells since when the stream that is there acknowledges nothing.
 type stuck struct {
-	mu   sync.Mutex
-	from time.Time
+	mu         sync.Mutex
+	from, last time.Time // the first and the last of the time-outs in a row
 }
 
-// since takes the outcome of a dispatch, and is how long there have been none but time-outs.
+// since takes the outcome of a dispatch, and is how long there have been none but time-outs. Hours may pass between two dispatches of a healthy
+// deployment: time-outs that far apart say nothing of the time between.
 func (s *stuck) since(err error) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	now := time.Now()
 	switch {
 	case !errors.Is(err, context.DeadlineExceeded):
-		s.from = time.Time{}
+		s.from, s.last = time.Time{}, time.Time{}
 		return 0
-	case s.from.IsZero():
-		s.from = time.Now()
+	case now.Sub(s.last) >= brokenAfter:
+		s.from = now
 	}
-	return time.Since(s.from)
+	s.last = now
+	return now.Sub(s.from)
 }
 
 // remake deletes a stream that takes messages and acknowledges none, as one does that has lost its folder. Nothing is lost with it (I1):

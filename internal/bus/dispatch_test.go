@@ -3,8 +3,11 @@ package bus_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"processor/internal/bus"
 	"processor/internal/chat"
@@ -91,4 +94,31 @@ func TestPurgeRemovesAChatFromBothStreams(t *testing.T) {
 	if err := k.bus.Purge(t.Context(), "stays"); err != nil {
 		t.Errorf("purge without streams: %v", err)
 	}
+}
+
+// A stream is deleted only if dispatches went unanswered all the time, not because two of them did with hours between.
+func TestTimeOutsFarApartAreNoBrokenStream(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var s bus.Stuck
+		late := fmt.Errorf("no ack: %w", context.DeadlineExceeded)
+		for _, step := range []struct {
+			after time.Duration
+			err   error
+			want  time.Duration
+		}{
+			{0, late, 0},
+			{time.Hour, late, 0},
+			{4 * time.Second, late, 4 * time.Second},
+			{8 * time.Second, late, 12 * time.Second},
+			{time.Second, nil, 0},
+			{time.Second, late, 0},
+			{time.Second, late, time.Second},
+		} {
+			<-time.After(step.after)
+			if got := s.Since(step.err); got != step.want {
+				t.Errorf("%s later, after %v: unanswered for %s, want %s", step.after, step.err, got, step.want)
+			}
+		}
+	})
 }
