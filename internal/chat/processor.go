@@ -103,7 +103,7 @@ func NewProcessor(store ProcessorStore, bus ProcessorBus, models Models, config 
 		runs: map[ID]*run{}, claiming: map[ID]int{}, differs: map[Number]Owned{}, ended: map[WorkerID]chan struct{}{},
 	}
 	p.stop, p.stopNow = context.WithCancelCause(context.Background())
-	p.final, p.finalEnd = context.WithCancel(context.Background())
+	p.final, p.finalEnd = context.WithCancel(context.Background()) //nolint:gosec // a timer of Run calls it, in a shutdown that takes long
 	return p
 }
 
@@ -176,6 +176,9 @@ func (p *Processor) Handle(ctx context.Context, id ID, settle func(Verdict)) {
 		settle(Verdict{Delay: jitter(p.config.Timing.SuspectDelay)})
 		return
 	}
+	p.mark(id, 1) // until the run is known, so that no beat takes the chat for one that nobody runs
+	known := sync.OnceFunc(func() { p.mark(id, -1) })
+	defer known()
 	claimed, suspect, err := p.claim(reg, id)
 	switch {
 	case errors.Is(err, ErrNothingToDo):
@@ -193,14 +196,12 @@ func (p *Processor) Handle(ctx context.Context, id ID, settle func(Verdict)) {
 		defer p.suspects.Release(1)
 	}
 	p.bus.Announce(Outcome{Changed: true, Chat: claimed.Chat}.Events("claimed")...)
-	p.execute(reg, claimed, func() {})
+	p.execute(reg, claimed, known)
 }
 
-// claim claims, and registers the run before anybody can compare. A suspect chat is claimed a second time with one of the few suspect
-// slots, so that a chat that kills its worker can't take many neighbours with it.
+// claim claims. A suspect chat is claimed a second time with one of the few suspect slots, so that a chat that kills its worker can't take many
+// neighbours with it.
 func (p *Processor) claim(reg *Registration, id ID) (c Claimed, suspect bool, err error) {
-	p.mark(id, 1)
-	defer p.mark(id, -1)
 	try := func(suspects bool) error {
 		ctx, cancel := context.WithTimeout(reg.ctx, p.config.Timing.AckWait)
 		defer cancel()
