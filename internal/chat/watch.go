@@ -47,8 +47,11 @@ func (w Watcher) Watch(ctx context.Context, id ID, after int64, emit func(Event)
 		}
 		version := t.chat.Version
 		done, err := w.follow(ctx, id, t, emit)
-		if done || ctx.Err() != nil {
+		if done {
 			return err
+		}
+		if ctx.Err() != nil { // a feed may have ended first
+			return context.Cause(ctx)
 		}
 		if err != nil && w.Trouble != nil {
 			w.Trouble(err)

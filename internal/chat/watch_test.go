@@ -49,3 +49,21 @@ func TestAWatcherRestsWhenNothingIsAtHand(t *testing.T) {
 		t.Error(d)
 	}
 }
+
+// A feed ends with its context, and may be the first of the two that the watcher sees.
+func TestAWatchWhoseContextEndedSaysSo(t *testing.T) {
+	t.Parallel()
+	over := errors.New("over")
+	for range 50 { // whichever of the two is seen first
+		ctx, cancel := context.WithCancelCause(t.Context())
+		feed := burst{chat.Chat{ID: "a", Number: 1, Version: 1, Status: chat.Waiting}, make(chan chat.Event)}
+		err := chat.Watcher{Feed: feed, Compare: time.Hour}.Watch(ctx, "a", 0, func(chat.Event) error {
+			cancel(over)
+			close(feed.events)
+			return nil
+		})
+		if !errors.Is(err, over) {
+			t.Fatalf("the watch ended with %v, want what ended its context", err)
+		}
+	}
+}
