@@ -73,8 +73,8 @@ type Chat struct {
 // InterruptRequested reports whether the current turn was asked to stop.
 func (c Chat) InterruptRequested() bool { return c.InterruptTurn != 0 && c.InterruptTurn == c.Turn }
 
-// Begun reports whether the chat was owned before. Begun chats are dispatched ahead of new ones.
-func (c Chat) Begun() bool { return c.Recoveries > 0 || c.Step > 0 || c.Attempts > 0 || c.Void > 0 }
+// Begun reports whether the row tells that the open turn was owned before. Chats whose turn was begun are dispatched ahead of others.
+func (c Chat) Begun() bool { return c.Recoveries > 0 || c.Step > 0 || c.Attempts > 0 }
 
 // TurnError is the cause that parked a chat, or that made a model call start again.
 type TurnError struct {

@@ -152,12 +152,12 @@ func suspects(aged []chat.Suspect, after time.Duration) (found []chat.Suspect, o
 }
 
 const staleSQL = `
-select c.id, c.number, c.step, c.void_epoch, c.attempts, c.recoveries
+select c.id, c.number, c.step, c.attempts, c.recoveries
 from processor.chats c where c.status = 'pending' and c.dispatch_at <= now() order by c.dispatch_at, c.number limit @batch::int`
 
 func readStale(row pgx.CollectableRow) (chat.Stale, error) {
 	var c chat.Chat
-	err := row.Scan(&c.ID, &c.Number, &c.Step, &c.Void, &c.Attempts, &c.Recoveries)
+	err := row.Scan(&c.ID, &c.Number, &c.Step, &c.Attempts, &c.Recoveries)
 	return chat.Stale{Chat: c.ID, Number: c.Number, Begun: c.Begun()}, err
 }
 

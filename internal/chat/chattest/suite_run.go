@@ -42,6 +42,14 @@ func claiming() []rule {
 			k.equal("version", c.Chat.Version, int64(2))
 			k.row("a", state{Status: chat.Running, Turn: 1, Epoch: 1, Worker: "w"})
 		}},
+		{"a turn is begun when somebody owned it, whatever became of the turns before", func(k *kit) {
+			k.register("w")
+			l := k.backoff(k.own("a", "w"))
+			k.equal("begun", k.rows().Chats[0].Chat.Begun(), true)
+			k.finish(l, "done")
+			k.send("a", "again")
+			k.equal("begun", k.rows().Chats[0].Chat.Begun(), false)
+		}},
 		{"of two claims the second finds nothing to do", func(k *kit) {
 			k.register("w", "x")
 			k.own("a", "w")
