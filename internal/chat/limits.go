@@ -68,10 +68,8 @@ func checkMetadata(raw json.RawMessage) (json.RawMessage, error) {
 	if len(raw) == 0 || string(raw) == "null" {
 		return nil, nil
 	}
-	var object map[string]any
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.UseNumber()
-	if err := dec.Decode(&object); err != nil {
+	object, err := decodeObject(raw)
+	if err != nil {
 		return nil, Errorf(Invalid, "metadata", "metadata must be a JSON object")
 	}
 	if !cleanJSON(object, maxDepth) {
@@ -84,7 +82,21 @@ func checkMetadata(raw json.RawMessage) (json.RawMessage, error) {
 	return stored, nil
 }
 
-// maxDepth and maxExponent bound metadata: jsonb's parser has a stack, and jsonb writes 1e1000 with all its digits.
+func decodeObject(raw []byte) (object map[string]any, err error) {
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.UseNumber()
+	err = dec.Decode(&object)
+	return object, err
+}
+
+// Storable reports whether jsonb can hold a JSON object and gives it back at about the size that it has. A model may write anything: one number of
+// seven letters, read back as a hundred thousand digits, and a chat with some of them can't be read any more.
+func Storable(raw []byte) bool {
+	object, err := decodeObject(raw)
+	return err == nil && cleanJSON(object, maxDepth)
+}
+
+// maxDepth and maxExponent bound what jsonb is given: its parser has a stack, and it writes 1e1000 with all its digits.
 const (
 	maxDepth    = 100
 	maxExponent = 30

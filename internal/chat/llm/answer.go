@@ -130,15 +130,17 @@ func (a *answer) part(i int, c *toolCall) chat.Part {
 }
 
 // objectOf makes the input of a tool call a JSON object, because Anthropic refuses a history with anything else in it and
-// jsonb what is not JSON. What the model wrote instead is kept as {"invalid_input": "…"}: the tool will refuse it by
+// jsonb what is not JSON, or more than it can give back. What the model wrote instead is kept as {"invalid_input": "…"}: the tool will refuse it by
 // name, the model reads why, and the chat lives on.
 func objectOf(text string) json.RawMessage {
 	text = strings.TrimSpace(chat.Clean(text))
-	switch {
-	case text == "":
+	if text == "" {
 		return json.RawMessage("{}")
-	case text[0] == '{' && json.Valid([]byte(text)):
-		return cleanEscapes(text)
+	}
+	if text[0] == '{' && json.Valid([]byte(text)) {
+		if input := cleanEscapes(text); chat.Storable(input) {
+			return input
+		}
 	}
 	wrapped, err := json.Marshal(map[string]string{"invalid_input": text})
 	if err != nil {

@@ -92,6 +92,8 @@ func TestToolCallsArePutTogether(t *testing.T) {
 			llmtest.Tool("call_b", "clock"),
 			llmtest.Tool("call_c", "broken", `{"a":`),
 			llmtest.Tool("call_d", "escapes", `{"a":"\u0000\ud83d\ude00\ud800 \\u0000"}`),
+			llmtest.Tool("call_e", "long", `{"a":[1e131000]}`), // which the database would give back with all its digits
+			llmtest.Tool("call_f", "deep", `{"a":`+strings.Repeat("[", 150)+strings.Repeat("]", 150)+`}`),
 		)
 		answer, h, err := b.stream(t, ask("x"))
 		if err != nil {
@@ -107,6 +109,8 @@ func TestToolCallsArePutTogether(t *testing.T) {
 			call("call_b", "clock", `{}`),
 			call("call_c", "broken", `{"invalid_input":"{\"a\":"}`),
 			call("call_d", "escapes", `{"a":"\ufffd\ud83d\ude00\ufffd \\u0000"}`),
+			call("call_e", "long", `{"invalid_input":"{\"a\":[1e131000]}"}`),
+			call("call_f", "deep", `{"invalid_input":"{\"a\":`+strings.Repeat("[", 150)+strings.Repeat("]", 150)+`}"}`),
 		}, answer.Calls)
 	})
 }
