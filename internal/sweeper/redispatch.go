@@ -2,16 +2,21 @@ package sweeper
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"sync"
 
 	"processor/internal/chat"
 )
 
-// repairDispatches never fails a sweep: a bus that is away must not keep chats from being recovered.
-func (s *Sweeper) repairDispatches(ctx context.Context, stale []chat.Stale) {
-	if err := s.redispatch(ctx, stale); err != nil && ctx.Err() == nil {
-		s.config.Logger.Warn("what waits without a dispatch was not looked for", "err", err)
+// repairDispatches says whether all were looked for and dispatched. It never fails a sweep: a bus that is away must not keep chats from being
+// recovered.
+func (s *Sweeper) repairDispatches(ctx context.Context, stale []chat.Stale) (all bool) {
+	err := s.redispatch(ctx, stale)
+	if err != nil && ctx.Err() == nil {
+		s.config.Logger.Warn("what waits without a dispatch was not dispatched again", "err", err)
 	}
+	return err == nil
 }
 
 // redispatch publishes again what waits and has no message in the stream. An unknown answer publishes nothing: a healthy backlog must never
@@ -30,27 +35,34 @@ func (s *Sweeper) redispatch(ctx context.Context, stale []chat.Stale) error {
 		s.told(len(stale), 0)
 		return fmt.Errorf("look for dispatches: %w", err)
 	}
-	published := make([]chat.Number, 0, len(missing))
-	results := make(chan chat.Number, len(missing))
-	limited, cancel := context.WithTimeout(ctx, dispatchLimit)
-	defer cancel()
-	each(missing, func(c chat.Stale) {
-		if err := s.bus.Dispatch(limited, c.Chat, c.Begun); err != nil {
-			s.config.Logger.Warn("not dispatched again yet", "chat", c.Chat, "err", err)
-			return
-		}
-		results <- c.Number
-	})
-	close(results)
-	for n := range results {
-		published = append(published, n)
-	}
+	published, err := s.publishAgain(ctx, missing)
 	if len(missing) > 0 {
 		s.config.Logger.Info("dispatched again", "missing", len(missing), "count", len(published))
 	}
 	s.told(len(missing), len(published))
 	t := s.config.Timing
-	return s.store.Dispatched(ctx, published, numbers(present), t.RedispatchAfter, t.RedispatchMax)
+	return errors.Join(err, s.store.Dispatched(ctx, published, numbers(present), t.RedispatchAfter, t.RedispatchMax))
+}
+
+// publishAgain returns those that the stream has, and the first failure.
+func (s *Sweeper) publishAgain(ctx context.Context, missing []chat.Stale) ([]chat.Number, error) {
+	ctx, cancel := context.WithTimeout(ctx, dispatchLimit)
+	defer cancel()
+	var mu sync.Mutex
+	var failed error
+	published := make([]chat.Number, 0, len(missing))
+	each(missing, func(c chat.Stale) {
+		err := s.bus.Dispatch(ctx, c.Chat, c.Begun)
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case err == nil:
+			published = append(published, c.Number)
+		case failed == nil:
+			failed = err
+		}
+	})
+	return published, failed
 }
 
 func (s *Sweeper) told(missing, published int) {

@@ -161,8 +161,9 @@ func (s *Sweeper) passes(ctx context.Context, gone []chat.WorkerID) (chat.Report
 			return report, err
 		}
 		s.publish(ctx, report)
-		s.repairDispatches(ctx, report.Stale)
-		if !report.More {
+		repaired := s.repairDispatches(ctx, report.Stale)
+		// What could not be dispatched is found again by every pass: it waits for the next sweep, or one would follow the other without end.
+		if !report.More || (!repaired && len(report.Recovered) < batch) {
 			return report, nil
 		}
 	}

@@ -1,0 +1,131 @@
+package sweeper_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"runtime"
+	"testing"
+	"time"
+
+	"processor/internal/bus"
+	"processor/internal/chat"
+	"processor/internal/local"
+	"processor/internal/local/faultproxy"
+	"processor/internal/local/localtest"
+	"processor/internal/store"
+	"processor/internal/sweeper"
+)
+
+var suite = localtest.New(func(ctx context.Context, url string) error {
+	return store.Migrate(ctx, url, slog.New(slog.DiscardHandler))
+})
+
+func TestMain(m *testing.M) { suite.Main(m) }
+
+// world is a database, a bus, and a sweeper that sweeps when it is told to.
+type world struct {
+	*testing.T
+	nats  *local.NATS
+	proxy *faultproxy.Proxy // before the sweeper's database
+	store *store.Store
+	bus   *bus.Bus
+	*sweeper.Sweeper
+	swept int // passes so far
+}
+
+// setup makes a world in which what waits is due after redispatch. passed is called after every pass.
+func setup(t *testing.T, redispatch time.Duration, passed func(*world)) *world {
+	t.Helper()
+	w := &world{T: t, nats: localtest.NATS(t)}
+	server := suite.Postgres(t)
+	address, err := url.Parse(server)
+	w.must(err)
+	w.proxy, err = faultproxy.Start(address.Host)
+	w.must(err)
+	t.Cleanup(w.proxy.Close)
+	through, err := w.proxy.URL(server)
+	w.must(err)
+	timing := chat.DefaultTiming()
+	timing.RedispatchAfter = redispatch
+	w.store, err = store.Open(t.Context(), store.Config{URL: through, Timing: timing})
+	w.must(err)
+	t.Cleanup(w.store.Close)
+	w.bus, err = bus.Connect(t.Context(), bus.Config{URL: w.nats.URL()})
+	w.must(err)
+	t.Cleanup(w.bus.Close)
+	w.must(w.bus.Ensure(t.Context()))
+	w.Sweeper = sweeper.New(w.store, wired{w.bus}, sweeper.Config{
+		Timing: timing, Logger: slog.New(slog.DiscardHandler),
+		MayJudge: func() bool { return false }, Self: func() chat.WorkerID { return "" },
+		Hooks: sweeper.Hooks{Swept: func(chat.Report, time.Duration, error) { w.swept++; passed(w) }},
+	})
+	return w
+}
+
+// wired is the bus as a sweeper sees it.
+type wired struct{ *bus.Bus }
+
+func (b wired) Probe(ctx context.Context, id chat.WorkerID) sweeper.Answer {
+	return sweeper.Answer(b.Bus.Probe(ctx, id))
+}
+
+func (b wired) Stream(ctx context.Context) (sweeper.StreamIdentity, error) {
+	s, err := b.Bus.Stream(ctx)
+	return sweeper.StreamIdentity(s), err
+}
+
+func (w *world) must(err error) {
+	w.Helper()
+	if err != nil {
+		w.Fatal(err)
+	}
+}
+
+// pend makes a chat that waits for a replica.
+func (w *world) pend(id chat.ID) chat.Stale {
+	w.Helper()
+	text := []chat.Part{{Type: chat.TextPart, Text: "hello"}}
+	sent, err := w.store.Create(w.Context(), chat.NewChat{ID: id, Message: &chat.NewMessage{Chat: id, Parts: text, ClientID: "m"}})
+	w.must(err)
+	return chat.Stale{Chat: id, Number: sent.Chat.Number}
+}
+
+func (w *world) await(what string, is func() bool) {
+	w.Helper()
+	for started := time.Now(); !is(); runtime.Gosched() {
+		if time.Since(started) > time.Minute {
+			w.Fatalf("waited in vain: %s", what)
+		}
+	}
+}
+
+// While NATS is away a backlog stays due, however often it is looked at.
+func TestASweepThatCanDispatchNothingIsOnePass(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	endless := errors.New("pass follows pass")
+	w := setup(t, time.Microsecond, func(w *world) {
+		if w.swept > 5 {
+			cancel(endless)
+		}
+	})
+	const more = 600 // than a pass looks for
+	for i := range more {
+		w.pend(chat.ID(fmt.Sprint(i)))
+	}
+	w.nats.Halt()
+	w.await("the connection is lost", func() bool { return !w.bus.Connected() })
+	if err := w.RunOnce(ctx); err != nil || ctx.Err() != nil || w.swept != 1 {
+		t.Errorf("%d passes: %v, %v", w.swept, err, context.Cause(ctx))
+	}
+	w.must(w.nats.Start(t.Context()))
+	w.await("the connection is back", w.bus.Connected)
+	w.swept = 0
+	w.must(w.RunOnce(t.Context()))
+	if w.swept < 2 {
+		t.Errorf("%d passes over %d chats whose dispatches can be repaired", w.swept, more)
+	}
+}
