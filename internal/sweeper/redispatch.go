@@ -80,16 +80,18 @@ func (s *Sweeper) noticeNewStream(ctx context.Context) error {
 		return fmt.Errorf("look at the stream: %w", err)
 	}
 	before := s.stream
-	s.stream = now
 	renewed := !before.Created.IsZero() && !now.Created.Equal(before.Created)
 	emptied := now.Empty && !before.Empty
-	if !renewed && !emptied {
-		return nil
+	if renewed || emptied {
+		if err := s.store.Anew(ctx); err != nil {
+			return err // and the next sweep notices it again
+		}
 	}
 	if renewed {
 		s.config.Logger.Warn("the stream is new, what waits is dispatched again")
 	}
-	return s.store.Anew(ctx)
+	s.stream = now
+	return nil
 }
 
 func numbers(stale []chat.Stale) []chat.Number {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/url"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -127,5 +128,37 @@ func TestASweepThatCanDispatchNothingIsOnePass(t *testing.T) {
 	w.must(w.RunOnce(t.Context()))
 	if w.swept < 2 {
 		t.Errorf("%d passes over %d chats whose dispatches can be repaired", w.swept, more)
+	}
+}
+
+// The stream is gone with what it held, and the statement that makes everything due fails once. What waits would not be looked for within the hour.
+func TestANewStreamIsNoticedUntilWhatWaitsIsDue(t *testing.T) {
+	t.Parallel()
+	w := setup(t, time.Minute, func(*world) {})
+	c := w.pend("c")
+	w.must(w.bus.Dispatch(t.Context(), c.Chat, false))
+	w.must(w.store.Dispatched(t.Context(), nil, []chat.Number{c.Number}, time.Hour, time.Hour))
+	w.must(w.RunOnce(t.Context()))
+	w.must(w.nats.Wipe(t.Context()))
+	w.await("the connection is back", w.bus.Connected)
+	lost := w.proxy.CutRequest(func(request []byte) bool {
+		return strings.Contains(string(request), "dispatches = 0, dispatch_at = now() from found")
+	})
+	w.await("a sweep sees the new stream, and makes nothing due", func() bool {
+		w.must(w.RunOnce(t.Context()))
+		select {
+		case <-lost:
+			return true
+		default:
+			return false
+		}
+	})
+	for range 3 {
+		w.must(w.RunOnce(t.Context()))
+	}
+	missing, _, err := w.bus.Missing(t.Context(), []chat.Stale{c})
+	w.must(err)
+	if len(missing) != 0 {
+		t.Error("the chat has no dispatch")
 	}
 }
