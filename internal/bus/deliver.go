@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -30,6 +31,8 @@ type Delivery struct {
 
 	bus   *Bus
 	reply string // empty if it was found by looking: the server knows nothing of it
+	// refused is set when what was found by looking is handed back.
+	refused *atomic.Bool
 }
 
 // Ack removes the message: the claim is committed, or there is nothing to do. It does not wait, and an ack that is lost or
@@ -38,6 +41,10 @@ func (d Delivery) Ack() { d.answer("+ACK") }
 
 // Nak hands the message back for any replica, at once or after a delay.
 func (d Delivery) Nak(delay time.Duration) {
+	if d.refused != nil {
+		d.refused.Store(true)
+		return
+	}
 	if delay <= 0 {
 		d.answer("-NAK")
 		return

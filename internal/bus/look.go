@@ -3,6 +3,7 @@ package bus
 import (
 	"context"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"processor/internal/chat"
@@ -27,6 +28,7 @@ type looker struct {
 	next    time.Time // while deaf, the next look is not before
 	want    int       // of the look under way, zero without one
 	found   chan []chat.ID
+	refused atomic.Bool // something of the last catch was handed back
 }
 
 // due is when the next look begins if nothing is heard until then.
@@ -74,11 +76,12 @@ func (t *taker) lookAround(now time.Time) {
 	})
 }
 
-// take starts what was found. After a full catch the next look is as soon as there are slots.
+// take starts what was found. After a full catch the next look is as soon as there are slots, unless something was handed back: that is found
+// again by every look.
 func (t *taker) take(chats []chat.ID) {
 	l := &t.look
 	l.next = time.Now()
-	if len(chats) < l.want {
+	if l.refused.Swap(false) || len(chats) < l.want {
 		l.next = l.next.Add(lookEvery/2 + rand.N(lookEvery))
 	}
 	l.want = 0
@@ -86,6 +89,6 @@ func (t *taker) take(chats []chat.ID) {
 		if t.free == 0 {
 			return // a delivery has the slot
 		}
-		t.start(Delivery{Chat: id, bus: t.bus})
+		t.start(Delivery{Chat: id, bus: t.bus, refused: &l.refused})
 	}
 }

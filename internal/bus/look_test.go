@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 	"testing"
+	"time"
 
 	"processor/internal/bus"
 	"processor/internal/chat"
@@ -90,5 +91,29 @@ func TestALookThatFailsIsTriedAgain(t *testing.T) {
 	k.server.Halt()
 	if id := receive(t, got); id != "chat" {
 		t.Errorf("got %s", id)
+	}
+}
+
+// What can't be claimed now, as a suspect for which there is no place, is found by every look.
+func TestWhatIsHandedBackIsNotLookedForAtOnce(t *testing.T) {
+	t.Parallel()
+	k := setup(t)
+	var s shelf
+	s.put(ids("suspect", 3)...)
+	const looks, apart = 8, 200 * time.Millisecond // two looks in a row, and then a pause longer than this
+	var times []time.Time
+	enough := make(chan struct{}, 1)
+	deliverOr(t, k.bus, chat.NewSlots(3), func(ctx context.Context, limit int) ([]chat.ID, error) {
+		if len(times) < looks {
+			if times = append(times, time.Now()); len(times) == looks {
+				enough <- struct{}{}
+			}
+		}
+		return s.pending(ctx, limit)
+	}, func(_ context.Context, d bus.Delivery) { d.Nak(time.Second) })
+	k.server.Halt()
+	receive(t, enough)
+	if took := times[looks-1].Sub(times[0]); took < (looks/2-1)*apart {
+		t.Errorf("%d looks in %s", looks, took)
 	}
 }
