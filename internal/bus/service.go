@@ -81,12 +81,25 @@ func (b *Bus) ServeAPI(ctx context.Context, config APIConfig) error {
 	grace := time.AfterFunc(serveGrace, cancel)
 	defer grace.Stop()
 	err = service.Stop()
-	if b.nc.IsConnected() { // what the server had sent before is here after a flush
-		err = errors.Join(err, b.nc.FlushTimeout(serveGrace/2))
+	if b.nc.IsConnected() { // what the server had sent before is here after a flush, though not yet in a handler's hands
+		err = errors.Join(err, b.nc.FlushTimeout(serveGrace/2), b.handOver(serveGrace/2))
 	}
 	a.end()
 	if err != nil {
 		return b.failed("end the API", err)
+	}
+	return nil
+}
+
+// handOver returns when the handlers have begun with every message that is here by now, or after d.
+func (b *Bus) handOver(d time.Duration) error {
+	done := make(chan struct{})
+	if err := b.nc.Barrier(func() { close(done) }); err != nil {
+		return err
+	}
+	select {
+	case <-done:
+	case <-time.After(d):
 	}
 	return nil
 }
