@@ -199,6 +199,18 @@ test('a chat that somebody else deletes is gone here too', async (t) => {
   await page.locator(`.list a[href="#/chat/${id}"]`).waitFor({ state: 'detached' });
 });
 
+test('a chat that is deleted before anything was heard of it is gone too', async (t) => {
+  const page = await visit(t, { expected: [/status of 404/] });
+  const { chat: { id } } = await api('POST', '/v1/chats', {});
+  await page.route(`**/${id}/events`, async (route) => {
+    await state(page, 'idle');
+    await api('DELETE', `/v1/chats/${id}`);
+    await route.continue();
+  }, { times: 1 });
+  await page.goto(`${base}/#/chat/${id}`);
+  await page.getByText('This chat was deleted.').waitFor();
+});
+
 test('a chat that there is none of is said to be none', async (t) => {
   const page = await visit(t, { hash: '#/chat/nosuch', expected: [/status of 404/] });
   await page.getByText('There is no chat “nosuch”.').waitFor();

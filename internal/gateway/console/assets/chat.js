@@ -85,7 +85,10 @@ export class ChatView {
     }, (state) => {
       if (!mine()) return;
       this.link = state;
-      if (state === 'gone' && !transcript.row && !transcript.deleted) this.failure = `There is no chat “${id}”.`;
+      if (state === 'gone' && !transcript.deleted) {
+        if (transcript.row) transcript.end(); // it was read before it went
+        else this.failure = `There is no chat “${id}”.`;
+      }
       this.#soon();
     }, this.resume);
     this.resume = '';
