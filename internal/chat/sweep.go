@@ -13,6 +13,9 @@ type Pass struct {
 	SuspectAfter time.Duration
 	// LostAfter is the age that makes a worker lost. Zero: this sweeper may not judge by age now.
 	LostAfter time.Duration
+	// NotAfter, if set, is the latest that the database's clock can show now. If it shows more, it was set forward: every heartbeat looks old, and
+	// nobody is judged by age.
+	NotAfter time.Time
 	// RedispatchAfter is when a recovered chat's dispatch is looked for first.
 	RedispatchAfter time.Duration
 	// Batch bounds the chats that one pass recovers, and those that it reports as Stale.
@@ -62,7 +65,9 @@ type Stale struct {
 // Report is what one pass did and found.
 type Report struct {
 	// Held is false when another replica holds the sweep's lock: nothing was done.
-	Held     bool
+	Held bool
+	// Now is the database's clock.
+	Now      time.Time
 	Suspects []Suspect
 	// Oldest is the age of the oldest heartbeat of a worker that is not lost.
 	Oldest    time.Duration

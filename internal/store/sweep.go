@@ -42,6 +42,9 @@ func (s *Store) sweep(ctx context.Context, tx pgx.Tx, p chat.Pass, r *chat.Repor
 		"gone": p.Gone, "suspect_after": p.SuspectAfter, "lost_after": p.LostAfter, "judges_age": p.LostAfter > 0,
 		"redispatch": p.RedispatchAfter, "batch": p.Batch, "park_at": chat.ParkAt, "max_recoveries": chat.MaxRecoveries,
 	}
+	if !p.NotAfter.IsZero() {
+		a["not_after"] = p.NotAfter
+	}
 	if err := s.once(ctx, tx, sweepCall(p, a, r)); err != nil {
 		return err
 	}
@@ -75,13 +78,16 @@ func sweepCall(p chat.Pass, a args, r *chat.Report) call {
 			r.Stale, err = collect(rows, readStale)
 			return err
 		})
-		b.exec(sweptSQL, nil)
+		b.query(sweptSQL, nil, func(rows pgx.Rows) (err error) {
+			r.Now, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[time.Time])
+			return err
+		})
 	}
 }
 
 // sweptSQL leaves word for doctor.
 const sweptSQL = `
-update processor.sweep set swept_at = now()`
+update processor.sweep set swept_at = now() returning swept_at`
 
 // loseSQL looks at the heartbeat again: a worker that has beaten since it was probed is spared. Lost is for ever.
 const loseSQL = `
@@ -89,7 +95,7 @@ update processor.workers w
 set lost_at = now(), lost_cause = case when w.id = any(@gone::text[]) and w.heartbeat_at <= now() - @suspect_after::interval then 'gone' else 'age' end
 where w.lost_at is null and (
   (w.id = any(@gone::text[]) and w.heartbeat_at <= now() - @suspect_after::interval)
-  or (@judges_age and w.heartbeat_at <= now() - @lost_after::interval))
+  or (@judges_age and now() <= coalesce(@not_after::timestamptz, now()) and w.heartbeat_at <= now() - @lost_after::interval))
 returning w.id, w.lost_cause, now() - w.heartbeat_at`
 
 // unowned are the running chats whose worker is gone or lost. It is a look-up for each chat and no join: of a row that changed before it was

@@ -17,7 +17,8 @@
 //	1.25 s age + 0.2 s between the probes + the passes themselves
 //
 // after the last beat: a sweep that finds a heartbeat late comes again when it would make a suspect. The second path is age alone, LostAfter, for hosts that froze or fell off the network. It is only taken by a sweeper
-// whose own beats went through all that time: after an outage of Postgres the age of everybody is high.
+// whose own beats went through all that time, and to whom the database's clock was not set forward in it: after an outage of Postgres, or such a
+// step, the age of everybody is high.
 //
 // # What follows
 //

@@ -22,6 +22,7 @@ type Sweeper struct {
 	// oldest is the age of the oldest heartbeat in the last pass, zero if another replica held the lock.
 	oldest time.Duration
 	pruned time.Time
+	clock  clock
 }
 
 // Bus is the bus as the sweeper needs it.
@@ -160,6 +161,7 @@ func (s *Sweeper) passes(ctx context.Context, gone []chat.WorkerID) (chat.Report
 		if err != nil || !report.Held {
 			return report, err
 		}
+		s.clock.read(report.Now, start, s.config.Timing.BeatGap)
 		s.publish(ctx, report)
 		repaired := s.repairDispatches(ctx, report.Stale)
 		// What could not be dispatched is found again by every pass: it waits for the next sweep, or one would follow the other without end.
@@ -172,8 +174,8 @@ func (s *Sweeper) passes(ctx context.Context, gone []chat.WorkerID) (chat.Report
 func (s *Sweeper) pass(gone []chat.WorkerID) chat.Pass {
 	t := s.config.Timing
 	p := chat.Pass{Gone: gone, SuspectAfter: t.SuspectAfter, RedispatchAfter: t.RedispatchAfter, Batch: batch}
-	if s.config.MayJudge() {
-		p.LostAfter = t.LostAfter
+	if s.config.MayJudge() && time.Since(s.clock.steady) >= t.LostAfter {
+		p.LostAfter, p.NotAfter = t.LostAfter, s.clock.latest(time.Now(), t.BeatGap)
 	}
 	return p
 }

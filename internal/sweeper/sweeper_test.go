@@ -8,11 +8,13 @@ import (
 	"net/url"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"processor/internal/bus"
 	"processor/internal/chat"
+	"processor/internal/chat/chattest"
 	"processor/internal/local"
 	"processor/internal/local/faultproxy"
 	"processor/internal/local/localtest"
@@ -161,4 +163,42 @@ func TestANewStreamIsNoticedUntilWhatWaitsIsDue(t *testing.T) {
 	if len(missing) != 0 {
 		t.Error("the chat has no dispatch")
 	}
+}
+
+// The clock of the database is set forward by an hour. A replica that has not beaten since then looks an hour late, and is not; one that does not beat any more is
+// found all the same, a while later.
+func TestAClockThatIsSetForwardMakesNobodyLost(t *testing.T) {
+	t.Parallel()
+	w := setup(t, time.Minute, func(*world) {})
+	var forward atomic.Int64
+	memory := chattest.NewMemory()
+	memory.Now = func() time.Time { return time.Now().UTC().Add(time.Duration(forward.Load())) }
+	timing := chat.DefaultTiming()
+	timing.LostAfter, timing.ProbeQuiet = 2*time.Second, time.Hour // by age alone
+	s := sweeper.New(memory, wired{w.bus}, sweeper.Config{
+		Timing: timing, Logger: slog.New(slog.DiscardHandler),
+		MayJudge: func() bool { return true }, Self: func() chat.WorkerID { return "" },
+	})
+	w.must(memory.Register(t.Context(), chat.Worker{ID: "w"}))
+	beat := func() (lost bool) {
+		t.Helper()
+		b, err := memory.Beat(t.Context(), "w", 0, false)
+		w.must(err)
+		return b.Lost
+	}
+	for started := time.Now(); time.Since(started) < timing.LostAfter*3/2; { // until the sweeper judges by age
+		beat()
+		w.must(s.RunOnce(t.Context()))
+	}
+	forward.Store(int64(time.Hour))
+	w.must(s.RunOnce(t.Context()))
+	if beat() {
+		t.Error("the worker was declared lost")
+	}
+	w.await("the worker that beats no more is declared lost", func() bool {
+		w.must(s.RunOnce(t.Context()))
+		all, err := memory.Workers(t.Context())
+		w.must(err)
+		return all[0].Status == chat.WorkerLost
+	})
 }

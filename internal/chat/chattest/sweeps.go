@@ -16,7 +16,7 @@ const day = 24 * time.Hour
 func (m *Memory) Sweep(_ context.Context, p chat.Pass) (chat.Report, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	r := chat.Report{Held: true}
+	r := chat.Report{Held: true, Now: m.now()}
 	r.Lost = m.judge(p)
 	r.Recovered, r.Unowned = m.recover(p)
 	r.Suspects, r.Oldest = m.suspects(p.SuspectAfter)
@@ -32,7 +32,7 @@ func (m *Memory) judge(p chat.Pass) []chat.LostWorker {
 	for _, id := range slices.Sorted(maps.Keys(m.workers)) {
 		row := *m.workers[id]
 		age := now.Sub(row.HeartbeatAt)
-		cause := verdict(p, id, age)
+		cause := verdict(p, now, id, age)
 		if row.LostAt != nil || cause == "" {
 			continue
 		}
@@ -43,11 +43,11 @@ func (m *Memory) judge(p chat.Pass) []chat.LostWorker {
 	return lost
 }
 
-func verdict(p chat.Pass, id chat.WorkerID, age time.Duration) chat.LostCause {
+func verdict(p chat.Pass, now time.Time, id chat.WorkerID, age time.Duration) chat.LostCause {
 	switch {
 	case slices.Contains(p.Gone, id) && age >= p.SuspectAfter:
 		return chat.LostGone
-	case p.LostAfter > 0 && age >= p.LostAfter:
+	case p.LostAfter > 0 && age >= p.LostAfter && (p.NotAfter.IsZero() || !now.After(p.NotAfter)):
 		return chat.LostAge
 	}
 	return ""
