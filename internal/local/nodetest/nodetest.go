@@ -28,9 +28,8 @@ import (
 )
 
 const (
-	// suiteLimit bounds a suite, of which each wait has a limit of its own; reserve is what is left of Go's own limit for saying what was
-	// going on.
-	suiteLimit = 15 * time.Minute
+	// suiteLimit bounds a suite; reserve is what is left of Go's own limit for saying what was going on.
+	suiteLimit = 5 * time.Minute
 	reserve    = 20 * time.Second
 	// installLimit bounds npm, which may have to wait for a slow registry.
 	installLimit = 5 * time.Minute
