@@ -95,6 +95,27 @@ func TestAClientMaySendTheWholeHistoryEveryTime(t *testing.T) {
 	}
 }
 
+// TestWhatADeveloperSaysLaterHoldsForItsTurn sends the same request three times: the first goes on, the others fork.
+func TestWhatADeveloperSaysLaterHoldsForItsTurn(t *testing.T) {
+	t.Parallel()
+	d := deploy(t)
+	o := d.official(d.startHTTP("a").http)
+	first := o.create(asking("first"))
+	p := items(spokenBy("developer", "in short"), spokenBy("user", "second"))
+	p.PreviousResponseID, p.Instructions = openai.String(first.ID), openai.String("be kind")
+	for range 3 {
+		r := o.create(p)
+		if r.Instructions.OfString != "be kind\n\nin short" || d.get(chatOfResponse(r.ID)).System != "" {
+			t.Errorf("the response is %s", r.RawJSON())
+		}
+		next := asking("third")
+		next.PreviousResponseID = openai.String(r.ID)
+		if next := o.create(next); next.Instructions.OfString != "" {
+			t.Errorf("the next response is %s", next.RawJSON())
+		}
+	}
+}
+
 // TestItemsAreSaidAgainByTheirIDs names what other responses said, in whichever conversation, and one whose id looks like another's.
 func TestItemsAreSaidAgainByTheirIDs(t *testing.T) {
 	t.Parallel()

@@ -113,17 +113,18 @@ func (a *API) accept(ctx context.Context, o order, k key) (ref, error) {
 	return a.begin(ctx, o, k, nil)
 }
 
-// send opens the turn after one. A request that only says what another one said gets a message of its own.
+// send opens the turn after one. A request that only says what another one said gets a message of its own, also if that one was edited since.
 func (a *API) send(ctx context.Context, id chat.ID, after int, o order, k key) (ref, error) {
-	o.params.Instructions = o.told(o.params.Instructions)
+	params := o.params
+	params.Instructions = o.told(params.Instructions)
 	reply, err := a.service.Send(ctx, chat.SendRequest{
-		Chat: id, Parts: o.message, ClientID: k.clientID(), Model: provider(o.note.Model), Params: &o.params, Busy: chat.BusyReject, After: &after,
+		Chat: id, Parts: o.message, ClientID: k.clientID(), Model: provider(o.note.Model), Params: &params, Busy: chat.BusyReject, After: &after,
 	})
+	if edited := is(err, chat.Conflict, "client_id"); k.hash != "" && !k.explicit && !k.again && (edited || (err == nil && reply.Duplicate)) {
+		return a.send(ctx, id, after, o, k.fresh())
+	}
 	if err != nil {
 		return ref{}, err
-	}
-	if reply.Duplicate && !k.explicit && !k.again {
-		return a.send(ctx, id, after, o, k.fresh())
 	}
 	return ref{id, reply.Message.Turn}, nil
 }
@@ -178,12 +179,13 @@ func (a *API) proceed(ctx context.Context, o order, k key) (ref, error) {
 
 // begin makes a chat whose history is that up to a turn, and what the input brings, and opens a turn there.
 func (a *API) begin(ctx context.Context, o order, k key, from *ref) (ref, error) {
-	request := chat.ForkRequest{Exchanges: o.exchanges, Model: provider(o.note.Model), Params: &o.params}
+	params := o.params
+	request := chat.ForkRequest{Exchanges: o.exchanges, Model: provider(o.note.Model), Params: &params}
 	if from == nil {
 		request.CreateRequest.Model, request.System = request.Model, o.told("")
 	} else {
 		request.From, request.Turn = from.chat, from.turn
-		o.params.Instructions = o.told(o.params.Instructions)
+		params.Instructions = o.told(params.Instructions)
 	}
 	request.Message = &chat.FirstMessage{Parts: o.message, ClientID: k.clientID()}
 	request.ID = o.own
