@@ -2,7 +2,9 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -138,4 +140,93 @@ func TestWhatCantBeDoneToAConversationIsRefused(t *testing.T) {
 	if !errors.As(err, &refusal) || refusal.StatusCode != http.StatusBadRequest || !strings.Contains(refusal.Message, "previous_response_id") {
 		t.Errorf("an item is deleted by itself: %v", err)
 	}
+}
+
+// TestPagesOfItemsAreTheConversation reads a conversation with turns of one side, of several items and with gaps between, page by page.
+func TestPagesOfItemsAreTheConversation(t *testing.T) {
+	t.Parallel()
+	d := deploy(t)
+	p := d.startHTTP("a")
+	o, web := d.official(p.http), d.over(p.http)
+	var elsewhere []responses.ResponseInputItemUnionParam
+	for i := range 260 {
+		role := "user"
+		if i%3 == 1 || i%7 == 0 {
+			role = "assistant"
+		}
+		elsewhere = append(elsewhere, spokenBy(role, fmt.Sprintf("elsewhere %d", i)))
+	}
+	c, err := o.client.Conversations.New(d.ctx, conversations.ConversationNewParams{Items: elsewhere})
+	d.must(err)
+	id := chat.ID(strings.TrimPrefix(c.ID, "conv_"))
+	for i := range 4 { // each is taken back but the last
+		o.create(inConversation(c.ID, "#tokens=3 #think=2"))
+		if i < 3 {
+			all := d.history(id)
+			web.do("POST", "/v1/chats/"+string(id)+"/truncate", fmt.Sprintf(`{"message":%d,"text":"again"}`, *all[len(all)-2].ID))
+			d.answered(id)
+		}
+	}
+	read := func(order conversations.ItemListParamsOrder, limit int64) (all []string) {
+		pages := o.client.Conversations.Items.ListAutoPaging(d.ctx, c.ID, conversations.ItemListParams{Order: order, Limit: openai.Int(limit)})
+		for pages.Next() {
+			all = append(all, pages.Current().RawJSON())
+		}
+		d.must(pages.Err())
+		return all
+	}
+	want := read("asc", 100)
+	var told, listed []string
+	for _, m := range d.history(id) {
+		for _, part := range m.Parts {
+			told = append(told, part.Text)
+		}
+	}
+	for _, raw := range want {
+		for _, part := range fieldsOf(raw)["content"].([]any) {
+			listed = append(listed, part.(map[string]any)["text"].(string))
+		}
+	}
+	if diff := cmp.Diff(told, listed); diff != "" {
+		t.Errorf("the list is not what the transcript says: %s", diff)
+	}
+	for _, limit := range []int64{3, 20, 99} {
+		for _, order := range []conversations.ItemListParamsOrder{"asc", "desc"} {
+			got := read(order, limit)
+			if order == "desc" {
+				slices.Reverse(got)
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("%s, %d at a time: %s", order, limit, diff)
+			}
+		}
+	}
+	for _, query := range []string{"limit=0", "limit=101", "limit=x", "order=up", "after=msg_nope_1", "after=msg_" + string(id) + "_99999"} {
+		if got := web.do("GET", "/v1/conversations/"+c.ID+"/items?"+query, ""); got.status != http.StatusBadRequest {
+			t.Errorf("%s: %d %s", query, got.status, got.body)
+		}
+	}
+}
+
+// TestItemsAreAddedAfterTheResponseThatFollowsAFailedOne says so, because it is no conversation that is busy.
+func TestItemsAreAddedAfterTheResponseThatFollowsAFailedOne(t *testing.T) {
+	t.Parallel()
+	d := deploy(t)
+	o := d.official(d.startHTTP("a").http)
+	id := o.conversation("hi")
+	p := inConversation(id, "hello")
+	p.Model = "nowhere/model"
+	if r := o.create(p); r.Status != "failed" {
+		t.Fatalf("the response is %s", r.RawJSON())
+	}
+	add := func() error {
+		_, err := o.client.Conversations.Items.New(d.ctx, id, conversations.ItemNewParams{Items: []responses.ResponseInputItemUnionParam{spokenBy("user", "more")}})
+		return err
+	}
+	var refusal *openai.Error
+	if err := add(); !errors.As(err, &refusal) || refusal.StatusCode != http.StatusConflict || refusal.Code != "response_failed" {
+		t.Errorf("items after a failed response: %v", err)
+	}
+	o.create(inConversation(id, "better"))
+	d.must(add())
 }

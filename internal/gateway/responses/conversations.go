@@ -2,7 +2,6 @@ package responses
 
 import (
 	"encoding/json"
-	"math"
 	"net/http"
 
 	"processor/internal/chat"
@@ -161,82 +160,15 @@ func (a *API) addItems(w http.ResponseWriter, r *http.Request) error {
 	}
 	reply, err := a.service.Append(r.Context(), chat.AppendRequest{Chat: c.ID, Exchanges: in.all()})
 	switch {
+	case is(err, chat.Conflict, "status") && c.Status == chat.Parked:
+		return refuse(http.StatusConflict, "response_failed", "", "The last response of this conversation failed and may still be tried again. Items can be added after the next response.")
 	case is(err, chat.Conflict, "status"):
 		return locked()
+	case is(err, chat.NotFound, ""):
+		return unknownConversation(r.PathValue("id"))
 	case err != nil:
 		return err
 	}
 	added := itemsOf(c.ID, reply.Messages)
 	return a.kit.Write(w, http.StatusOK, listOf(added, len(added)))
-}
-
-func (a *API) items(w http.ResponseWriter, r *http.Request) error {
-	all, err := a.history(r)
-	if err != nil {
-		return err
-	}
-	return a.page(w, r, all)
-}
-
-func (a *API) item(w http.ResponseWriter, r *http.Request) error {
-	it, err := a.chosen(r)
-	if err != nil {
-		return err
-	}
-	return a.kit.Write(w, http.StatusOK, it)
-}
-
-// removeItem refuses: what was committed is never changed, because watchers and later responses build on it.
-func (a *API) removeItem(_ http.ResponseWriter, r *http.Request) error {
-	it, err := a.chosen(r)
-	if err != nil {
-		return err
-	}
-	return refuse(http.StatusBadRequest, "unsupported_operation", "", "Item '"+it.ID+"' can't be deleted by itself. To go on without it, create a response whose "+
-		"previous_response_id is the last response before it: it begins a conversation of its own with the history up to there. Deleting the conversation deletes all its items.")
-}
-
-// chosen is the item that the path names.
-func (a *API) chosen(r *http.Request) (item, error) {
-	all, err := a.history(r)
-	if err != nil {
-		return item{}, err
-	}
-	for _, it := range all {
-		if it.ID == r.PathValue("item") {
-			return it, nil
-		}
-	}
-	return item{}, unknownItem(r.PathValue("item"))
-}
-
-// history are all items of a conversation, oldest first.
-func (a *API) history(r *http.Request) ([]item, error) {
-	c, err := a.thread(r)
-	if err != nil {
-		return nil, err
-	}
-	messages, _, err := a.messages(r.Context(), c.ID, 0, math.MaxInt)
-	if is(err, chat.NotFound, "") {
-		err = unknownConversation(r.PathValue("id"))
-	}
-	return itemsOf(c.ID, messages), err
-}
-
-// itemsOf are the items of whole turns.
-func itemsOf(id chat.ID, messages []chat.Message) []item {
-	all := []item{}
-	for len(messages) > 0 {
-		n := 1
-		for n < len(messages) && messages[n].Turn == messages[0].Turn {
-			n++
-		}
-		of := ref{id, messages[0].Turn}
-		if len(messages[0].Parts) > 0 {
-			all = append(all, of.saidItem(messages[0]))
-		}
-		all = append(all, of.outputOf(messages[:n])...)
-		messages = messages[n:]
-	}
-	return all
 }

@@ -103,13 +103,16 @@ func dropNulls(v any) {
 	}
 }
 
+// sealedReasoning may be asked to be included: there is none.
+const sealedReasoning = "reasoning.encrypted_content"
+
 // refused are fields whose effect there is not: only the values that ask for nothing are accepted.
 func (r *reader) refused() {
 	r.only("tools", `[]`)
 	r.only("tool_choice", `"auto"`, `"none"`)
 	r.only("parallel_tool_calls", `true`, `false`) // of no tools
 	r.only("max_tool_calls")
-	r.only("include", `[]`, `["reasoning.encrypted_content"]`) // nothing is sealed here
+	r.only("include", `[]`, `["`+sealedReasoning+`"]`)
 	r.only("reasoning", `{}`)
 	r.only("text", `{}`, `{"format":{"type":"text"}}`, `{"format":{"type":"text"},"verbosity":"medium"}`, `{"verbosity":"medium"}`)
 	r.only("truncation", `"auto"`, `"disabled"`)

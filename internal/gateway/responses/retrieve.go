@@ -3,6 +3,7 @@ package responses
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strconv"
 
 	"processor/internal/chat"
@@ -10,9 +11,13 @@ import (
 
 func (a *API) retrieve(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
-	for name := range q {
+	for name, values := range q {
 		switch name {
 		case "stream", "starting_after":
+		case "include", "include[]":
+			if slices.ContainsFunc(values, func(v string) bool { return v != sealedReasoning }) {
+				return unsupported("include")
+			}
 		case "include_obfuscation":
 			if q.Get(name) != "false" {
 				return unsupported(name)
@@ -145,19 +150,21 @@ func (a *API) inputItems(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	q, err := pageOf(r.URL.Query())
+	if err != nil {
+		return err
+	}
 	s, _, _, err := a.load(r.Context(), of)
 	if err != nil {
 		return err
 	}
-	_, n := s.asked()
-	if n.Brought == 0 {
-		return a.page(w, r, []item{s.saidItem(s.messages[0])})
+	var all []item
+	if _, n := s.asked(); n.Brought > 0 {
+		if all, err = a.brought(r.Context(), of, n.Brought); err != nil {
+			return err
+		}
 	}
-	all, err := a.brought(r.Context(), s.ref, n.Brought)
-	if err != nil {
-		return err
-	}
-	return a.page(w, r, append(all, s.saidItem(s.messages[0])))
+	return a.page(w, q, append(all, of.saidItem(s.messages[0])))
 }
 
 // brought are the items of the turns before a turn that came with its request.
@@ -168,61 +175,4 @@ func (a *API) brought(ctx context.Context, r ref, turns int) ([]item, error) {
 	}
 	messages, _, err := a.messages(ctx, r.chat, at.After, r.turn-1)
 	return itemsOf(r.chat, messages), err
-}
-
-// list is a page of items.
-type list struct {
-	Object  string  `json:"object"`
-	Data    []item  `json:"data"`
-	FirstID *string `json:"first_id"`
-	LastID  *string `json:"last_id"`
-	HasMore bool    `json:"has_more"`
-}
-
-// page answers with a part of all, which are oldest first, as the query asks: order, after, limit.
-func (a *API) page(w http.ResponseWriter, r *http.Request, all []item) error {
-	q := r.URL.Query()
-	limit := 20
-	if v := q.Get("limit"); v != "" {
-		n, err := strconv.Atoi(v)
-		if err != nil || n < 1 || n > 100 {
-			return invalid("limit", "limit must be 1 to 100")
-		}
-		limit = n
-	}
-	switch q.Get("order") {
-	case "asc":
-	case "", "desc":
-		reversed := make([]item, len(all))
-		for i, it := range all {
-			reversed[len(all)-1-i] = it
-		}
-		all = reversed
-	default:
-		return invalid("order", "order must be asc or desc")
-	}
-	if after := q.Get("after"); after != "" {
-		i := 0
-		for i < len(all) && all[i].ID != after {
-			i++
-		}
-		if i == len(all) {
-			return invalid("after", "there is no item "+after)
-		}
-		all = all[i+1:]
-	}
-	return a.kit.Write(w, http.StatusOK, listOf(all, limit))
-}
-
-func listOf(all []item, limit int) list {
-	page := list{Object: "list", Data: all, HasMore: len(all) > limit}
-	if page.HasMore {
-		page.Data = all[:limit]
-	}
-	if n := len(page.Data); n > 0 {
-		page.FirstID, page.LastID = &page.Data[0].ID, &page.Data[n-1].ID
-	} else {
-		page.Data = []item{}
-	}
-	return page
 }
