@@ -128,21 +128,41 @@ func (b *Bus) ensureStream(ctx context.Context, want jetstream.StreamConfig) err
 // position that outlived the old one, in the server or in a consumer, is never ahead of the new one.
 func (b *Bus) makeStream(ctx context.Context, want jetstream.StreamConfig) (jetstream.Stream, error) {
 	if !b.ensured.IsZero() {
-		select {
-		case <-time.After(settle):
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+		if err := settled(ctx); err != nil {
+			return nil, err
 		}
 	}
-	want.FirstSeq = uint64(time.Now().UnixMicro())
-	s, err := b.js.CreateStream(ctx, want)
-	if err == nil {
-		b.made(want.Name)
+	const attempts = 3
+	for attempt := 1; ; attempt++ {
+		want.FirstSeq = uint64(time.Now().UnixMicro())
+		s, err := b.js.CreateStream(ctx, want)
+		var refusal *jetstream.APIError
+		switch {
+		case err == nil:
+			b.made(want.Name)
+			return s, nil
+		case errors.Is(err, jetstream.ErrStreamNameAlreadyInUse): // another replica was faster
+			return b.js.Stream(ctx, want.Name)
+		case attempt == attempts || !errors.As(err, &refusal) || refusal.ErrorCode != storeFailed:
+			return nil, err
+		}
+		if err := settled(ctx); err != nil {
+			return nil, err
+		}
 	}
-	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another replica was faster
-		return b.js.Stream(ctx, want.Name)
+}
+
+// storeFailed is the server's "error creating store for stream": the disk, or the files of the one before, which it is still removing.
+const storeFailed jetstream.ErrorCode = 10049
+
+// settled waits until the server will have removed the files of a stream that was deleted just now.
+func settled(ctx context.Context) error {
+	select {
+	case <-time.After(settle):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
-	return s, err
 }
 
 func (b *Bus) ensureConsumer(ctx context.Context, stream string, want jetstream.ConsumerConfig) error {
