@@ -98,11 +98,11 @@ where w.lost_at is null and (
   or (@judges_age and now() <= coalesce(@not_after::timestamptz, now()) and w.heartbeat_at <= now() - @lost_after::interval))
 returning w.id, w.lost_cause, now() - w.heartbeat_at`
 
-// unowned are the running chats whose worker is gone or lost. It is no join: of a row that changed before it was locked, a join sees the new owner
-// beside the worker that it had found for the old one, and takes the chat from who has just claimed it. The list is hashed once for all chats.
+// unowned are the running chats whose worker is gone or lost. It is a look-up for each chat and no join: of a row that changed before it was
+// locked, a join sees the new owner beside the worker that it had found for the old one, and takes the chat from who has just claimed it.
 const unowned = `
   from processor.chats c
-  where c.status in ('running') and c.worker_id not in (select w.id from processor.workers w where w.lost_at is null)`
+  where c.status in ('running') and (select w.id from processor.workers w where w.id = c.worker_id and w.lost_at is null limit 1) is null`
 
 // recoverSQL takes chats from lost owners, and judges by the rows that it locked. A row that somebody else has locked is left for the next
 // pass: its owner may be finishing it. Of a row that changed just before it was locked the server first makes an update of the old version, and
